@@ -1,0 +1,53 @@
+# Everything happens in .venv, which `make` makes and fills by itself.
+export MLFLOW_DISABLE_TELEMETRY = true
+export GIT_PYTHON_REFRESH = quiet
+export MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR = false
+
+PYTHON ?= python3
+BIN := $(CURDIR)/.venv/bin
+export PATH := $(BIN):$(PATH)
+READY := .venv/.ready
+
+DATA ?= sample
+PARAMS := -P data=$(DATA) $(if $(ITEMS),-P items=$(ITEMS)) $(if $(USER_COLUMN),-P user_column=$(USER_COLUMN)) \
+	$(if $(ITEM_COLUMN),-P item_column=$(ITEM_COLUMN)) $(if $(RATING_COLUMN),-P rating_column=$(RATING_COLUMN)) \
+	$(if $(THRESHOLD),-P threshold=$(THRESHOLD)) $(if $(RECIPES),-P recipes=$(RECIPES)) $(if $(OUT),-P out=$(OUT))
+
+.PHONY: run test test-slow lint format types ui clean help
+
+run: $(READY) ## the whole pipeline; DATA=file ITEMS=file USER_COLUMN=... ITEM_COLUMN=... RATING_COLUMN=...
+	@MLFLOW_TRACKING_URI=$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} \
+	  mlflow run . --env-manager local --experiment-name recsys-vae $(PARAMS)
+
+test: $(READY) ## all tests but the slow ones
+	python -m pytest -m "not slow"
+
+test-slow: $(READY) ## the long proofs
+	python -m pytest -m slow
+
+lint: $(READY) ## style and the order of the layers
+	ruff check .
+	ruff format --check .
+	lint-imports --no-cache
+
+format: $(READY) ## mend style
+	ruff check --fix .
+	ruff format .
+
+types: $(READY) ## mypy --strict
+	mypy
+
+ui: $(READY) ## look at the runs in a browser
+	mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
+
+clean: ## remove what was made, but not .venv and the runs
+	rm -rf outputs build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $(READY)

@@ -1,0 +1,1 @@
+"""How good are the lists, and how sure can one be."""

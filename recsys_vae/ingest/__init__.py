@@ -1,0 +1,1 @@
+"""From files to clean interactions, with an account of every row."""

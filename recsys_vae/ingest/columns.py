@@ -1,0 +1,72 @@
+"""Which column of a file is the user, the item, the rating and the time."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from recsys_vae.errors import InputError
+
+_CONVENTIONS: Final[dict[str, tuple[str, ...]]] = {
+    "user": ("user", "userid", "uid", "customerid", "visitorid", "sessionid"),
+    "item": ("item", "itemid", "iid", "sid", "movieid", "productid", "bookid", "trackid", "asin"),
+    "rating": ("rating", "ratings", "score", "stars", "value", "weight", "count", "plays"),
+    "timestamp": ("timestamp", "time", "datetime", "date", "ts", "unixreviewtime"),
+    "title": ("title", "name", "itemname", "label"),
+    "genres": ("genres", "genre", "categories", "category", "tags"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnNames:
+    """Names of the columns in the file; None means: find it by convention."""
+
+    user: str | None = None
+    item: str | None = None
+    rating: str | None = None
+    timestamp: str | None = None
+    title: str | None = None
+    genres: str | None = None
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def find_column(
+    role: str, named: str | None, present: list[str], file: Path, *, required: bool
+) -> str | None:
+    """Find the column that plays a role.
+
+    Args:
+        role: "user", "item", "rating", "timestamp", "title" or "genres".
+        named: the user's choice, or None to go by convention ("userId", "user_id", "uid"...).
+        present: the columns of the file.
+        file: for the error sentence.
+        required: whether a missing column is an error.
+
+    Returns:
+        The column's name, or None where there is none and none is required.
+
+    Raises:
+        InputError: the named column is absent, or a required one was not found.
+
+    >>> find_column("user", None, ["userId", "movieId"], Path("r.csv"), required=True)
+    'userId'
+    """
+    listed = ", ".join(present)
+    if named is not None:
+        if named in present:
+            return named
+        raise InputError(
+            f"{file} has no column '{named}' (its columns: {listed}): correct --{role}-column"
+        )
+    by_plain_name = {_plain(name): name for name in reversed(present)}
+    for convention in _CONVENTIONS[role]:
+        if convention in by_plain_name:
+            return by_plain_name[convention]
+    if required:
+        raise InputError(
+            f"{file} has no {role} column that could be recognised (its columns: {listed}): "
+            f"name it with --{role}-column"
+        )
+    return None

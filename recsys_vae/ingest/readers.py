@@ -1,0 +1,172 @@
+"""Read CSV, TSV and Parquet files through pyarrow into frames with canonical columns."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+from recsys_vae.errors import InputError
+from recsys_vae.ingest.columns import ColumnNames, find_column
+from recsys_vae.interactions import IdArray
+
+_DELIMITERS: Final = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+_PARQUET_SUFFIXES: Final = (".parquet", ".pq")
+
+
+def check_file(path: Path) -> str | None:
+    """Check that a file is there and of a known format.
+
+    Returns:
+        The suffix of a text format (".csv"...), or None for Parquet.
+
+    Raises:
+        InputError: the file is missing, empty, a folder, or of an unknown format.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist: check the path")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: give the file in it")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty: give a file with a header and at least one row")
+    suffix = (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
+    if suffix in _PARQUET_SUFFIXES:
+        return None
+    if suffix in _DELIMITERS:
+        return suffix
+    raise InputError(
+        f"{path} has the unknown suffix '{suffix}': give .csv, .tsv (also .gz) or .parquet"
+    )
+
+
+def text_options(suffix: str) -> dict[str, Any]:
+    """Give pyarrow's options for a text format."""
+    return {"parse_options": pa.csv.ParseOptions(delimiter=_DELIMITERS[suffix])}
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read a whole CSV, TSV or Parquet file.
+
+    Args:
+        path: the file; `.csv` and `.tsv` (also with `.gz`) have a header line.
+
+    Returns:
+        An Arrow table with at least one row.
+
+    Raises:
+        InputError: the file is missing, empty, damaged or of an unknown format.
+    """
+    suffix = check_file(path)
+    try:
+        if suffix is None:
+            table = pa.parquet.read_table(path)
+        else:
+            table = pa.csv.read_csv(path, **text_options(suffix))
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise InputError(f"{path} cannot be read ({reason}): repair or export it again") from error
+    if table.num_rows == 0:
+        raise InputError(f"{path} has no rows: give a file with at least one interaction")
+    return table
+
+
+def read_interactions(path: Path, names: ColumnNames) -> pd.DataFrame:
+    """Read a file of interactions.
+
+    Args:
+        path: a CSV, TSV or Parquet file, one interaction a row.
+        names: column names, found by convention where None.
+
+    Returns:
+        What `canonical_rows` gives.
+
+    Raises:
+        InputError: the file cannot be read, a column is missing, an id is missing or of another
+            type, or a rating is no number.
+    """
+    return canonical_rows(read_table(path), names, path)
+
+
+def canonical_rows(
+    table: pa.Table, names: ColumnNames, path: Path, *, rows_before: int = 0
+) -> pd.DataFrame:
+    """Pick the columns that matter out of a table and bring them to their types.
+
+    Args:
+        table: rows of a file.
+        names: column names, found by convention where None.
+        path: of the file, for error sentences.
+        rows_before: data rows of the file before this table.
+
+    Returns:
+        Columns `row` (from 1, counting data rows), `user`, `item`, and `rating` and `timestamp`
+        where the file has them. Ids are int64 or `str`; ratings float64, NaN where absent.
+
+    Raises:
+        InputError: a column is missing, an id is missing or of another type, or a rating is no
+            number.
+    """
+    present = table.column_names
+    first = rows_before + 1
+    columns: dict[str, Any] = {"row": range(first, first + table.num_rows)}
+    for role in ("user", "item"):
+        name = find_column(role, getattr(names, role), present, path, required=True)
+        assert name is not None  # find_column raised otherwise
+        columns[role] = _ids(table[name], name, path, rows_before)
+    rating = find_column("rating", names.rating, present, path, required=False)
+    if rating is not None:
+        columns["rating"] = _numbers(table[rating], rating, path, rows_before)
+    timestamp = find_column("timestamp", names.timestamp, present, path, required=False)
+    if timestamp is not None:
+        columns["timestamp"] = table[timestamp].to_pandas().to_numpy()
+    return pd.DataFrame(columns)
+
+
+def _ids(column: pa.ChunkedArray, name: str, path: Path, rows_before: int) -> IdArray:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+        kind = column.type
+    textual = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    if not (textual or pa.types.is_integer(kind)):
+        raise InputError(
+            f"{path}, column '{name}': ids must be integers or strings, not {kind}: "
+            "choose another column or convert it"
+        )
+    missing = pc.is_null(column)
+    if textual:
+        missing = pc.or_(missing, pc.fill_null(pc.equal(column, ""), True))
+    first = pc.index(missing, pa.scalar(True)).as_py()
+    if first >= 0:
+        raise InputError(
+            f"{path}, row {rows_before + first + 1}, column '{name}': the id is missing: "
+            f"fill it in or delete the row ({pc.sum(missing).as_py()} rows are like it)"
+        )
+    if textual:
+        return np.asarray(column.to_pylist(), dtype=object)
+    return np.asarray(column.to_numpy(), dtype=np.int64)
+
+
+def _numbers(column: pa.ChunkedArray, name: str, path: Path, rows_before: int) -> Any:
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        text = column.to_pandas()
+        numbers = pd.to_numeric(text, errors="coerce")
+        wrong = (numbers.isna() & text.notna() & ~text.isin(["", "nan", "NaN"])).to_numpy()
+        if wrong.any():
+            first = int(wrong.argmax())
+            raise InputError(
+                f"{path}, row {rows_before + first + 1}, column '{name}': "
+                f"'{text.iloc[first]}' is no number: correct it or name another --rating-column"
+            )
+        return numbers.to_numpy(dtype=np.float64)
+    try:
+        return column.cast(pa.float64()).to_numpy()
+    except pa.ArrowException as error:
+        raise InputError(
+            f"{path}, column '{name}': ratings must be numbers, not {column.type}: "
+            "name another --rating-column"
+        ) from error

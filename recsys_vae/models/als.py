@@ -1,0 +1,79 @@
+"""ALS: implicit matrix factorisation, with unseen users folded in."""
+
+import os
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+from scipy.sparse import csr_array, csr_matrix
+from threadpoolctl import threadpool_limits
+
+from recsys_vae.interactions import IdMap, Interactions
+from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig
+from recsys_vae.models.closed_form import ArrayRecommender
+
+
+class ALSConfig(ModelConfig):
+    """Hyper-parameters of ALS, in the terms of the `implicit` library."""
+
+    factors: int = Field(default=64, ge=1, description="width of the factors")
+    regularization: float = Field(default=5.0, ge=0, description="ridge on each factor")
+    alpha: float = Field(default=5.0, gt=0, description="confidence of a stored entry")
+    iterations: int = Field(default=15, ge=1, description="alternations")
+
+
+class ALS(ArrayRecommender):
+    r"""Alternating least squares on implicit feedback.
+
+    Minimises sum_ui c_ui (p_ui - x_u . y_i)^2 + lambda (sum_u |x_u|^2 + sum_i |y_i|^2), with
+    p_ui = 1 and c_ui = alpha on stored entries, 0 and 1 elsewhere. A user, trained on or not,
+    is scored by solving for x_u from the given items with all y_i fixed.
+
+    Source: Y. Hu, Y. Koren, C. Volinsky, Collaborative Filtering for Implicit Feedback Datasets,
+    ICDM 2008, computed by the `implicit` library.
+    """
+
+    name: ClassVar[str] = "als"
+
+    def __init__(self, config: ALSConfig | None = None) -> None:
+        """Describe the model."""
+        self._als = config or ALSConfig()
+        super().__init__(self._als)
+        self._solver: Any = None
+
+    def _new_solver(self, seed: int) -> Any:
+        # implicit warns at import and construction unless OpenBLAS is told to keep to one thread.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        from implicit.cpu.als import AlternatingLeastSquares
+
+        with threadpool_limits(limits=1, user_api="blas"):
+            return AlternatingLeastSquares(
+                factors=self._als.factors,
+                regularization=self._als.regularization,
+                alpha=self._als.alpha,
+                iterations=self._als.iterations,
+                random_state=seed,
+            )
+
+    def learn(self, train: Interactions, options: FitOptions) -> dict[str, npt.NDArray[Any]]:
+        """Alternate; the items' factors are kept, the training users' are not needed."""
+        solver = self._new_solver(options.seed)
+        with threadpool_limits(limits=1, user_api="blas"):
+            solver.fit(csr_matrix(train.matrix), show_progress=False)
+        return {"item_factors_IF": np.ascontiguousarray(solver.item_factors)}
+
+    def restore(self, items: IdMap, arrays: dict[str, npt.NDArray[Any]]) -> Self:
+        """Take up the items' factors; returns itself, ready to score."""
+        self._solver = self._new_solver(0)
+        self._solver.item_factors = arrays["item_factors_IF"]
+        return super().restore(items, arrays)
+
+    def score(self, given: csr_array) -> FloatMatrix:
+        """Fold the users in and multiply: scores_BI; a user without history scores 0."""
+        factors_IF = self._arrays["item_factors_IF"]
+        with threadpool_limits(limits=1, user_api="blas"):
+            histories = csr_matrix(given, dtype=np.float32)
+            factors_BF = self._solver.recalculate_user(np.arange(given.shape[0]), histories)
+        scores: FloatMatrix = factors_BF @ factors_IF.T
+        return scores

@@ -1,0 +1,99 @@
+"""The one interface that ranking, evaluation and scoring depend on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+from scipy.sparse import csr_array
+
+from recsys_vae.errors import InputError
+from recsys_vae.interactions import IdMap, Interactions
+from recsys_vae.training.trainer import EpochRecord
+
+FloatMatrix = npt.NDArray[np.float32]
+
+
+class ModelConfig(BaseModel):
+    """Hyper-parameters of a model: frozen, by keyword, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitOptions:
+    """The context of one fit; hyper-parameters are the config's.
+
+    Attributes:
+        seed: of everything random in the fit.
+        device: "auto", "cpu" or "cuda".
+        validate: judges the model during the fit, higher is better (for early stopping).
+        on_epoch: is told of every epoch.
+        progress: whether a progress bar may be shown (on terminals only).
+    """
+
+    seed: int = 0
+    device: str = "auto"
+    validate: "Callable[[Recommender], float] | None" = None
+    on_epoch: Callable[[EpochRecord], None] | None = None
+    progress: bool = False
+
+
+class Recommender(Protocol):
+    """Scores items for users, given nothing but their histories."""
+
+    name: ClassVar[str]
+    folds_in: ClassVar[bool]
+    """Whether it scores users that it was not trained on."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """The hyper-parameters."""
+        ...
+
+    @property
+    def items(self) -> IdMap:
+        """The items that the columns of the scores stand for."""
+        ...
+
+    def fit(self, train: Interactions, options: FitOptions) -> Self:
+        """Learn from the training users; returns itself."""
+        ...
+
+    def score(self, given: csr_array) -> FloatMatrix:
+        """Score all items for some users.
+
+        Args:
+            given: (B, I) histories; an empty row is a user without history.
+
+        Returns:
+            scores_BI, finite, not masked, higher is better.
+        """
+        ...
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Give what was learned, by name, to be written to disk."""
+        ...
+
+    def restore(self, items: IdMap, arrays: dict[str, npt.NDArray[Any]]) -> Self:
+        """Take up what `arrays` gave; returns itself, ready to score."""
+        ...
+
+
+class NotFittedError(RuntimeError):
+    """The model was asked before it was fitted or loaded."""
+
+
+def check_items(model: Recommender, items: IdMap, what: str) -> None:
+    """Refuse data whose item numbering is not the model's.
+
+    Raises:
+        InputError: the two disagree.
+    """
+    if model.items.fingerprint != items.fingerprint:
+        raise InputError(
+            f"the items of {what} are not those that model '{model.name}' was trained on: "
+            "train it again on this split, or evaluate it on its own"
+        )

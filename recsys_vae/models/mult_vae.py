@@ -1,0 +1,107 @@
+"""Mult-VAE: a variational autoencoder with a multinomial likelihood.
+
+Legend: B users in the batch, I items, H hidden width, Z latent width.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from recsys_vae.models.autoencoder import Autoencoder, NeuralConfig, NeuralRecommender
+from recsys_vae.nn.gaussian import DiagonalGaussian
+from recsys_vae.nn.noise import Noise
+from recsys_vae.nn.schedules import LinearAnnealing
+from recsys_vae.nn.sparse_linear import SparseBatch
+from recsys_vae.nn.towers import HistoryEncoder, ItemDecoder, initialise
+from recsys_vae.training.trainer import Objective
+
+
+class MultVAEConfig(NeuralConfig):
+    """Hyper-parameters of Mult-VAE; the defaults are the paper's for ML-20M."""
+
+    hidden: tuple[int, ...] = Field(
+        default=(600,), min_length=1, description="widths of the encoder, mirrored in the decoder"
+    )
+    latent: int = Field(default=200, ge=1, description="Z, width of the latent space")
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="of the input's entries")
+    kl_cap: float = Field(default=0.2, ge=0, description="highest weight of the KL term")
+    kl_annealing_steps: int | None = Field(
+        default=None,
+        ge=0,
+        description="steps at which an uncapped KL weight would reach 1; None: so many that "
+        "the cap is reached after half of the planned steps",
+    )
+
+    def kl_schedule(self, total_steps: int) -> Callable[[int], float]:
+        """Rise linearly to the cap."""
+        steps = self.kl_annealing_steps
+        if steps is None:
+            steps = round(0.5 * total_steps / self.kl_cap) if self.kl_cap else 0
+        return LinearAnnealing(self.kl_cap, steps)
+
+
+class MultVAENetwork(Autoencoder):
+    """I -> hidden (tanh) -> Z, and back.
+
+    Args:
+        config: widths and dropout.
+        n_items: I.
+        generator: draws the initial weights.
+    """
+
+    def __init__(self, config: MultVAEConfig, n_items: int, generator: torch.Generator) -> None:
+        """Build the layers and draw their weights."""
+        super().__init__()
+        self.encoder = HistoryEncoder(n_items, config.hidden, config.dropout)
+        self.mean = nn.Linear(config.hidden[-1], config.latent)
+        self.log_variance = nn.Linear(config.hidden[-1], config.latent)
+        self.decoder = ItemDecoder(n_items, [config.latent, *reversed(config.hidden)])
+        initialise(self, generator)
+
+    def encode(self, batch: SparseBatch, noise: Noise | None = None) -> DiagonalGaussian:
+        """Give q(z|x) = N(mu(x), diag sigma(x)^2); with `noise`, inputs are dropped."""
+        hidden_BH = self.encoder(batch, noise)
+        return DiagonalGaussian(self.mean(hidden_BH), self.log_variance(hidden_BH))
+
+    def decode(self, z_BZ: Tensor) -> Tensor:
+        """Give logits_BI."""
+        logits_BI: Tensor = self.decoder(z_BZ)
+        return logits_BI
+
+    def objective(self, batch: SparseBatch, kl_weight: float, noise: Noise) -> Objective:
+        """Give the negative ELBO with a weighted KL term, equation 6 of the paper."""
+        posterior = self.encode(batch, noise)
+        reconstruction = self.decoder.nll(posterior.sample(noise), batch).mean()
+        kl = posterior.kl().mean()
+        return Objective(
+            reconstruction + kl_weight * kl, {"reconstruction": reconstruction, "kl": kl}
+        )
+
+
+class MultVAE(NeuralRecommender):
+    r"""Mult-VAE of Liang et al.
+
+    z_u ~ N(0, I), pi_u = softmax(f(z_u)), x_u ~ Mult(N_u, pi_u); trained on
+    E_q[log p(x_u|z_u)] - beta KL(q(z_u|x_u) || p(z_u)) with input dropout and beta annealed
+    from 0 to a cap; at prediction time z_u is the mean of q.
+
+    Source: D. Liang, R. Krishnan, M. Hoffman, T. Jebara, Variational Autoencoders for
+    Collaborative Filtering, WWW 2018, arXiv 1802.05814.
+
+    >>> MultVAE(MultVAEConfig(latent=64)).config.latent
+    64
+    """
+
+    name: ClassVar[str] = "mult-vae"
+
+    def __init__(self, config: MultVAEConfig | None = None) -> None:
+        """Describe a Mult-VAE."""
+        self._mult_vae = config or MultVAEConfig()
+        super().__init__(self._mult_vae)
+
+    def build(self, n_items: int, generator: torch.Generator) -> MultVAENetwork:
+        """Make the network."""
+        return MultVAENetwork(self._mult_vae, n_items, generator)

@@ -1,0 +1,144 @@
+"""All models by name, and models on disk."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from recsys_vae.errors import InputError
+from recsys_vae.files import atomic_folder, read_json, write_json
+from recsys_vae.interactions.store import load_ids, save_ids
+from recsys_vae.models.als import ALS, ALSConfig
+from recsys_vae.models.base import ModelConfig, Recommender
+from recsys_vae.models.mult_dae import MultDAE, MultDAEConfig
+from recsys_vae.models.mult_vae import MultVAE, MultVAEConfig
+from recsys_vae.models.popularity import Popularity, PopularityConfig
+
+FORMAT_VERSION = 1
+MANIFEST = "model.json"
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One kind of model.
+
+    Attributes:
+        make: from its config.
+        config: the config's class.
+        line: what it is, in a line.
+    """
+
+    make: Callable[[Any], Recommender]
+    config: type[ModelConfig]
+    line: str
+
+
+ZOO: Final[dict[str, Entry]] = {
+    MultVAE.name: Entry(
+        MultVAE, MultVAEConfig, "variational autoencoder, multinomial likelihood (Liang 2018)"
+    ),
+    MultDAE.name: Entry(
+        MultDAE, MultDAEConfig, "denoising autoencoder, multinomial likelihood (Liang 2018)"
+    ),
+    ALS.name: Entry(ALS, ALSConfig, "implicit matrix factorisation, folded in (Hu 2008)"),
+    Popularity.name: Entry(Popularity, PopularityConfig, "what most users took"),
+}
+
+
+def make_model(name: str, settings: dict[str, Any]) -> Recommender:
+    """Make an unfitted model.
+
+    Args:
+        name: one of `ZOO`.
+        settings: its config's fields; nested tables as nested dictionaries.
+
+    Raises:
+        InputError: the model or a setting is unknown, or a value is out of range.
+
+    >>> make_model("mult-vae", {"latent": 32}).name
+    'mult-vae'
+    """
+    if name not in ZOO:
+        raise InputError(f"there is no model '{name}': choose one of {', '.join(ZOO)}")
+    try:
+        config = ZOO[name].config.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"model '{name}', setting '{where}': {first['msg'].lower()}, "
+            f"not {first['input']!r}: correct it in the recipe or with --set"
+        ) from error
+    return ZOO[name].make(config)
+
+
+def save_model(model: Recommender, folder: Path, *, data: dict[str, Any] | None = None) -> None:
+    """Write a fitted model into `folder`, which appears only when complete.
+
+    The folder holds JSON, safetensors and the item ids; it needs no training data and no pickle.
+
+    Args:
+        model: fitted.
+        folder: is created, or replaced as a whole.
+        data: what should be remembered of the training data, such as the rating threshold.
+    """
+    with atomic_folder(folder) as temporary:
+        arrays = {name: np.ascontiguousarray(value) for name, value in model.arrays().items()}
+        save_file(arrays, temporary / WEIGHTS)
+        save_ids(model.items, temporary / "items.arrow")
+        manifest = {
+            "format_version": FORMAT_VERSION,
+            "model": model.name,
+            "config": model.config.model_dump(mode="json"),
+            "n_items": len(model.items),
+            "items_fingerprint": model.items.fingerprint,
+            "data": data or {},
+        }
+        write_json(temporary / MANIFEST, manifest)
+
+
+_REMEDY: Final = "train one with 'recsys-vae train'"
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    manifest = read_json(folder / MANIFEST, what="a model", remedy=_REMEDY)
+    if manifest.get("format_version") != FORMAT_VERSION:
+        raise InputError(
+            f"{folder} has format version {manifest.get('format_version')}, "
+            f"this version reads {FORMAT_VERSION}: {_REMEDY}"
+        )
+    return manifest
+
+
+def model_data(folder: Path) -> dict[str, Any]:
+    """Give what `save_model` was told of the training data.
+
+    Raises:
+        InputError: the folder is no model, or of another format version.
+    """
+    data = _manifest(folder).get("data")
+    return data if isinstance(data, dict) else {}
+
+
+def load_model(folder: Path) -> Recommender:
+    """Read a model that `save_model` wrote.
+
+    Raises:
+        InputError: the folder is no model, damaged, or of another format version.
+    """
+    manifest = _manifest(folder)
+    try:
+        model = make_model(manifest["model"], manifest["config"])
+        items = load_ids(folder / "items.arrow")
+        if items.fingerprint != manifest["items_fingerprint"]:
+            raise ValueError("its items do not match their fingerprint")
+        return model.restore(items, load_file(folder / WEIGHTS))
+    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{folder} is damaged ({reason}): {_REMEDY} again") from error

@@ -1,0 +1,1 @@
+"""Building blocks on tensors: they know neither users nor files."""

@@ -1,0 +1,84 @@
+"""The two halves of an autoencoder over items: from a history down, and back up to the items.
+
+Legend: B users in the batch, I items, H hidden width, Z latent width.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from recsys_vae.nn.likelihoods import multinomial_nll
+from recsys_vae.nn.noise import Noise
+from recsys_vae.nn.sparse_linear import SparseBatch, SparseLinear
+
+
+def initialise(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw weights from Xavier's uniform distribution, biases from a narrow truncated normal.
+
+    Source: D. Liang et al., published notebook of Variational Autoencoders for Collaborative
+    Filtering, WWW 2018: Xavier weights, biases with standard deviation 0.001.
+    """
+    for name, parameter in module.named_parameters():
+        if "bias" in name:
+            nn.init.trunc_normal_(parameter, std=1e-3, a=-2e-3, b=2e-3, generator=generator)
+        else:
+            nn.init.xavier_uniform_(parameter, generator=generator)
+
+
+def _tanh_layers(widths: Sequence[int]) -> nn.Sequential:
+    """Chain linear layers of these widths, tanh after each; one width alone is the identity."""
+    layers: list[nn.Module] = []
+    for one, other in pairwise(widths):
+        layers += [nn.Linear(one, other), nn.Tanh()]
+    return nn.Sequential(*layers)
+
+
+class HistoryEncoder(nn.Module):
+    """h = tanh layers of the history, normalised to length 1, with dropout on its entries.
+
+    Args:
+        n_items: I.
+        widths: of the layers, first to last.
+        dropout: probability of dropping an entry of the input in training.
+    """
+
+    def __init__(self, n_items: int, widths: Sequence[int], dropout: float) -> None:
+        """Build the layers; the caller initialises them."""
+        super().__init__()
+        self.dropout = dropout
+        self.first = SparseLinear(n_items, widths[0])
+        self.rest = _tanh_layers(widths)
+
+    def forward(self, batch: SparseBatch, noise: Noise | None = None) -> Tensor:
+        """Give hidden_BH; without `noise` nothing is dropped."""
+        history = batch.l2_normalised()
+        if noise is not None and self.dropout > 0:
+            history = history.dropout(self.dropout, noise.uniform(batch.rows, batch.items))
+        hidden_BH: Tensor = self.rest(torch.tanh(self.first(history)))
+        return hidden_BH
+
+
+class ItemDecoder(nn.Module):
+    """logits = W h + b with h = tanh layers of z.
+
+    Args:
+        n_items: I.
+        widths: Z first, then the hidden layers; one width alone decodes z directly.
+    """
+
+    def __init__(self, n_items: int, widths: Sequence[int]) -> None:
+        """Build the layers; the caller initialises them."""
+        super().__init__()
+        self.hidden = _tanh_layers(widths)
+        self.weight_IH = nn.Parameter(torch.empty(n_items, widths[-1]))
+        self.bias_I = nn.Parameter(torch.zeros(n_items))
+
+    def forward(self, z_BZ: Tensor) -> Tensor:
+        """Give logits_BI."""
+        return torch.addmm(self.bias_I, self.hidden(z_BZ), self.weight_IH.T)
+
+    def nll(self, z_BZ: Tensor, target: SparseBatch) -> Tensor:
+        """Give the negative multinomial log-likelihood of the histories, (B,), in nats."""
+        return multinomial_nll(self.hidden(z_BZ), self.weight_IH, self.bias_I, target)

@@ -1,0 +1,149 @@
+"""Exact top-N lists from blocks of scores.
+
+Legend: B users in the block, I items, K list length.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.sparse import csr_array
+
+from recsys_vae.errors import InputError
+from recsys_vae.interactions import IdMap
+
+PAD = -1
+"""Item number at the places that a short list leaves empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopN:
+    """Lists of item numbers, best first.
+
+    Args:
+        items_BK: int32, `PAD` (-1) after the end of a short list.
+        scores_BK: float32, -inf after the end of a short list.
+    """
+
+    items_BK: npt.NDArray[np.int32]
+    scores_BK: npt.NDArray[np.float32]
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Items in each list, (B,)."""
+        lengths: npt.NDArray[np.int64] = (self.items_BK != PAD).sum(axis=1)
+        return lengths
+
+    @property
+    def short(self) -> npt.NDArray[np.bool_]:
+        """Which lists are shorter than K, (B,)."""
+        short: npt.NDArray[np.bool_] = self.lengths < self.items_BK.shape[1]
+        return short
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ItemRules:
+    """What may stand in a list.
+
+    Args:
+        permitted_I: bool, which items may be recommended; None: all.
+        mask_seen: whether a user's given items are left out.
+    """
+
+    permitted_I: npt.NDArray[np.bool_] | None = None
+    mask_seen: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        items: IdMap,
+        *,
+        allowed: list[Any] | None = None,
+        blocked: list[Any] | None = None,
+        mask_seen: bool = True,
+    ) -> Self:
+        """Make rules from external ids.
+
+        Args:
+            items: of the model.
+            allowed: only these may be recommended; None: all.
+            blocked: these may not, even if allowed.
+            mask_seen: whether a user's given items are left out.
+
+        Raises:
+            InputError: an id is unknown, or nothing is left to recommend.
+        """
+        if not allowed and not blocked:
+            return cls(mask_seen=mask_seen)
+        permitted = np.ones(len(items), dtype=bool)
+        if allowed:
+            permitted[:] = False
+            permitted[_lookup(items, allowed, "--allow")] = True
+        if blocked:
+            permitted[_lookup(items, blocked, "--block")] = False
+        if not permitted.any():
+            raise InputError("--allow and --block leave no item to recommend: relax one of them")
+        return cls(permitted, mask_seen)
+
+
+def _lookup(items: IdMap, ids: list[Any], option: str) -> npt.NDArray[np.int64]:
+    try:
+        return items.numbers(ids)
+    except InputError as error:
+        raise InputError(f"{option}: {error}; the model does not know these items") from error
+
+
+def rank(
+    scores_BI: npt.NDArray[np.float32],
+    given: csr_array,
+    k: int,
+    rules: ItemRules | None = None,
+) -> TopN:
+    """Rank items for a block of users.
+
+    The order is by score, highest first, and equal scores by item number, so a list does not
+    depend on the block that the user is in.
+
+    Args:
+        scores_BI: finite scores; overwritten where items are masked.
+        given: (B, I) histories, row by row those of `scores_BI`.
+        k: list length, 1..I.
+        rules: what may stand in a list; by default everything that is not in the history.
+
+    Returns:
+        The lists; a user with fewer than k permitted items gets a short one, padded.
+
+    Raises:
+        InputError: k is out of range.
+        ValueError: a score is NaN or infinite.
+
+    >>> rank(np.float32([[3, 1, 3]]), csr_array((1, 3), dtype=np.float32), 2).items_BK
+    array([[0, 2]], dtype=int32)
+    """
+    rules = rules or ItemRules()
+    n_users, n_items = scores_BI.shape
+    if not 1 <= k <= n_items:
+        raise InputError(f"k = {k} is out of range: choose 1 to {n_items}, the number of items")
+    finite = np.isfinite(scores_BI).all(axis=1)
+    if not finite.all():
+        raise ValueError(f"the scores of user {int(np.argmin(finite))} of the block are not finite")
+    if rules.mask_seen:
+        rows = np.repeat(np.arange(n_users), np.diff(given.indptr))
+        scores_BI[rows, given.indices] = -np.inf
+    if rules.permitted_I is not None:
+        scores_BI[:, ~rules.permitted_I] = -np.inf
+    # One more than asked for shows whether equal scores straddle the end of a list.
+    wanted = min(k + 1, n_items)
+    values, items = torch.topk(torch.from_numpy(scores_BI), wanted, dim=1, sorted=True)
+    values_BK, items_BK = values.numpy(), items.numpy()
+    tied = np.flatnonzero((values_BK[:, 1:] == values_BK[:, :-1]).any(axis=1))
+    values_BK, items_BK = values_BK[:, :k].copy(), items_BK[:, :k].astype(np.int32)
+    for start in range(0, len(tied), 64):
+        rows = tied[start : start + 64]
+        order = np.argsort(-scores_BI[rows], axis=1, kind="stable")[:, :k]
+        items_BK[rows] = order
+        values_BK[rows] = np.take_along_axis(scores_BI[rows], order, axis=1)
+    items_BK[np.isneginf(values_BK)] = PAD
+    return TopN(items_BK, values_BK)

@@ -1,0 +1,88 @@
+"""What a person reads at the end of a step."""
+
+import os
+from collections.abc import Sequence
+
+import pandas as pd
+
+from recsys_vae.steps.evaluate import Judged
+from recsys_vae.steps.ingest import Ingested
+from recsys_vae.steps.main import Outcome
+from recsys_vae.steps.recommend import Recommended
+from recsys_vae.tracking.runs import tracking_uri
+
+_TITLES_SHOWN = 4
+
+
+def metric_label(name: str) -> str:
+    """Write a metric as papers do.
+
+    >>> metric_label("ndcg@100"), metric_label("recall@20")
+    ('NDCG@100', 'Recall@20')
+    """
+    metric, at, k = name.partition("@")
+    return ("NDCG" if metric == "ndcg" else metric.capitalize()) + at + k
+
+
+def leaderboard(judged: Sequence[Judged], seconds: dict[str, float] | None = None) -> str:
+    """Give the table of models: means, 95 % intervals and seconds of fitting."""
+    rows = []
+    for one in judged:
+        row = {"model": one.model}
+        row |= {metric_label(name): str(value) for name, value in one.estimates.items()}
+        if seconds is not None:
+            row["seconds"] = f"{seconds[one.model]:.1f}"
+        rows.append(row)
+    return pd.DataFrame(rows).to_string(index=False)
+
+
+def account(ingested: Ingested) -> str:
+    """Give the account of the rows, step by step."""
+    steps = pd.DataFrame(ingested.cleaned.report())
+    return steps.rename(columns={"rows_in": "rows in", "rows_out": "rows out"}).to_string(
+        index=False, justify="left"
+    )
+
+
+def lists(recommended: Recommended) -> str:
+    """Give each user's history in short and the list with titles."""
+    blocks = []
+    for user, taken in recommended.histories.items():
+        shown = ", ".join(taken[:_TITLES_SHOWN])
+        more = f" and {len(taken) - _TITLES_SHOWN} more" if len(taken) > _TITLES_SHOWN else ""
+        rows = recommended.frame[recommended.frame["user"] == user]
+        columns = ["rank", "item", "title", "genres", "score"]
+        if not rows["genres"].str.len().any():
+            columns.remove("genres")
+        body = rows[columns].to_string(index=False, float_format="{:.3f}".format)
+        note = " (short: too few items are left)" if user in recommended.short else ""
+        blocks.append(f"user {user}, who took {shown or 'nothing'}{more}{note}\n{body}")
+    return "\n\n".join(blocks)
+
+
+def outcome(result: Outcome) -> str:
+    """Give the end of the whole line: leaderboard, lists, and where everything is."""
+    users = next(iter(result.judged[0].estimates.values())).users
+    seconds = {name: one.seconds for name, one in result.trained.items()}
+    first = next(iter(result.trained.values()))
+    uri = tracking_uri()
+    shown = os.path.relpath(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite") else uri
+    ui = f"sqlite:///{shown}" if uri.startswith("sqlite") else uri
+    folder = result.lists.parent
+    return "\n".join(
+        [
+            account(result.ingested),
+            "",
+            f"Held-out test users: {users}; means with 95 % intervals; seconds of fitting",
+            leaderboard(result.judged, seconds),
+            "",
+            f"Lists of {first.model.name} for three test users",
+            "",
+            lists(result.recommended),
+            "",
+            f"Lists of everyone: {result.lists} (Parquet); of these three: {folder}/examples.csv",
+            f"Model: {first.uri} (MLflow), {first.folder} (folder)",
+            f"MLflow run {result.run_id}; to look at it: make ui, or",
+            f"  mlflow ui --backend-store-uri {ui}",
+        ]
+    )

@@ -1,0 +1,93 @@
+"""evaluate: models are judged on the same held-out users."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+
+from recsys_vae.evaluation.evaluate import DEFAULT_METRICS, evaluate
+from recsys_vae.evaluation.intervals import Estimate
+from recsys_vae.files import atomic_folder
+from recsys_vae.models.base import Recommender
+from recsys_vae.models.zoo import load_model
+from recsys_vae.splitting import load_split
+from recsys_vae.tracking.registry import model_folder
+from recsys_vae.tracking.runs import step_run
+
+METRICS_FILE = "metrics.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One model's means with intervals, by metric name."""
+
+    model: str
+    estimates: dict[str, Estimate]
+
+
+def evaluate_models(
+    *,
+    split: Path,
+    models: Sequence[str],
+    out: Path,
+    part: Literal["test", "validation"] = "test",
+    metrics: Sequence[str] = DEFAULT_METRICS,
+) -> list[Judged]:
+    """Judge models on a split's held-out users.
+
+    Args:
+        split: a folder that `split` wrote.
+        models: folders or MLflow URIs.
+        out: the folder to write `metrics.csv` and `per_user.parquet` to.
+        part: which held-out users.
+        metrics: such as "recall@20".
+
+    Returns:
+        One entry a model, in the given order.
+
+    Raises:
+        InputError: a model or the split is unusable, or they do not belong together.
+    """
+    with step_run("evaluate") as run:
+        parts = load_split(split)
+        fold = parts.test if part == "test" else parts.validation
+        run.params("evaluate", {"part": part, "metrics": ",".join(metrics)})
+        run.dataset(fold.held_out, part, "evaluate")
+        judged, frames = [], []
+        for reference in models:
+            model: Recommender = load_model(model_folder(reference))
+            evaluation = evaluate(model, fold, metrics)
+            judged.append(Judged(model.name, evaluation.estimates()))
+            frames.append(evaluation.frame().assign(model=model.name))
+        table = metrics_table(judged)
+        with atomic_folder(out) as temporary:
+            table.to_csv(temporary / METRICS_FILE, index=False)
+            per_user = pa.Table.from_pandas(pd.concat(frames), preserve_index=False)
+            pa.parquet.write_table(per_user, temporary / "per_user.parquet")
+        for one in judged:
+            run.metrics({f"{one.model}_{key}": value.mean for key, value in one.estimates.items()})
+        run.table(table, "metrics.json")
+        run.artifact(out, "evaluation")
+        return judged
+
+
+def metrics_table(judged: Sequence[Judged]) -> pd.DataFrame:
+    """Give the tidy table: model, metric, mean, low, high, users, left_out."""
+    rows = [
+        {
+            "model": one.model,
+            "metric": name,
+            "mean": estimate.mean,
+            "low": estimate.low,
+            "high": estimate.high,
+            "users": estimate.users,
+            "left_out": estimate.left_out,
+        }
+        for one in judged
+        for name, estimate in one.estimates.items()
+    ]
+    return pd.DataFrame(rows)

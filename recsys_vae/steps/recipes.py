@@ -1,0 +1,80 @@
+"""Recipes: a model and its settings, from TOML and from the command line."""
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recsys_vae.errors import InputError
+from recsys_vae.models.base import Recommender
+from recsys_vae.models.zoo import ZOO, make_model
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A model by name, and the settings that differ from its defaults."""
+
+    model: str
+    settings: dict[str, Any]
+
+    def make(self) -> Recommender:
+        """Make the unfitted model.
+
+        Raises:
+            InputError: the model or a setting is unknown or out of range.
+        """
+        return make_model(self.model, self.settings)
+
+
+def read_recipe(reference: str, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        reference: a model name, or a TOML file with `model = "..."` and its settings.
+        overrides: settings such as "latent=64" or "training.epochs=5", the value as in TOML.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        InputError: the file or a setting cannot be read, or the model is unknown.
+
+    >>> read_recipe("mult-vae", ["latent=64", "training.epochs=5"]).settings
+    {'latent': 64, 'training': {'epochs': 5}}
+    """
+    settings: dict[str, Any] = {}
+    name = reference
+    if reference not in ZOO and not Path(reference).suffix:
+        raise InputError(f"there is no model '{reference}': choose one of {', '.join(ZOO)}")
+    if reference not in ZOO:
+        path = Path(reference)
+        try:
+            settings = tomllib.loads(path.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise InputError(
+                f"recipe {path} cannot be read ({error}): give a model name ({', '.join(ZOO)}) "
+                "or a TOML file"
+            ) from error
+        name = settings.pop("model", None)
+        if not isinstance(name, str):
+            raise InputError(f'recipe {path} names no model: add a line like model = "mult-vae"')
+    for override in overrides:
+        _apply(settings, override)
+    return Recipe(name, settings)
+
+
+def _apply(settings: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"--set {override} is no setting: write key=value, for example latent=64")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    *tables, last = key.strip().split(".")
+    for table in tables:
+        settings = settings.setdefault(table, {})
+        if not isinstance(settings, dict):
+            raise InputError(f"--set {override}: '{table}' is no table of settings")
+    settings[last] = value

@@ -1,0 +1,157 @@
+"""recommend: lists for named users, to read or to hand on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+
+from recsys_vae.errors import InputError
+from recsys_vae.files import atomic_file
+from recsys_vae.ingest.catalogue import Catalogue, read_catalogue
+from recsys_vae.ingest.columns import ColumnNames
+from recsys_vae.ingest.readers import read_interactions
+from recsys_vae.interactions import IdArray, IdMap, Interactions, load_interactions
+from recsys_vae.interactions.store import MANIFEST
+from recsys_vae.models.zoo import load_model, model_data
+from recsys_vae.ranking import ItemRules, rank
+from recsys_vae.scoring.batch import long_table
+from recsys_vae.scoring.histories import stored_blocks
+from recsys_vae.tracking.registry import model_folder
+from recsys_vae.tracking.runs import step_run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecommendOptions:
+    """For whom, from what, and how many.
+
+    Attributes:
+        model: folder or MLflow URI.
+        histories: a long file (CSV, TSV, Parquet) or a folder of stored interactions.
+        users: ids to recommend for; empty: the first `first` users of the histories.
+        first: how many users where none are named.
+        k: list length.
+        allow: only these items; empty: all.
+        block: not these items.
+        mask_seen: whether items of the history are left out.
+        items: a file of titles, or None.
+        columns: column names, found by convention where None.
+        out: file to write, `.csv`, `.parquet` or `.jsonl`; None: screen only.
+    """
+
+    model: str
+    histories: Path
+    users: tuple[str, ...] = ()
+    first: int = 3
+    k: int = 10
+    allow: tuple[str, ...] = ()
+    block: tuple[str, ...] = ()
+    mask_seen: bool = True
+    items: Path | None = None
+    columns: ColumnNames = ColumnNames()
+    out: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recommended:
+    """Lists and what they were made from.
+
+    Attributes:
+        frame: columns user, rank, item, score, title, genres.
+        histories: titles of what each user took, by user id.
+        short: users whose list is shorter than k.
+    """
+
+    frame: pd.DataFrame
+    histories: dict[Any, list[str]]
+    short: list[Any]
+
+
+def recommend(options: RecommendOptions) -> Recommended:
+    """Make lists for named users.
+
+    Returns:
+        The lists with titles; also in `options.out` and in the MLflow run.
+
+    Raises:
+        InputError: a user is unknown, or model, histories or options are unusable.
+    """
+    if options.out is not None and options.out.suffix not in _WRITERS:
+        raise InputError(
+            f"--out {options.out} has the unknown suffix '{options.out.suffix}': "
+            f"choose {', '.join(_WRITERS)}"
+        )
+    with step_run("recommend") as run:
+        folder = model_folder(options.model)
+        model = load_model(folder)
+        threshold = model_data(folder).get("threshold")
+        rules = ItemRules.of(
+            model.items,
+            allowed=list(options.allow),
+            blocked=list(options.block),
+            mask_seen=options.mask_seen,
+        )
+        known = _histories(options, threshold)
+        rows = _chosen(known.users, options)
+        catalogue = Catalogue.empty() if options.items is None else read_catalogue(options.items)
+        tables, short = [], list[Any]()
+        for block in stored_blocks(known.rows(rows), model.items):
+            lists = rank(model.score(block.given), block.given, options.k, rules)
+            tables.append(long_table(block.users, lists, model.items))
+            short += block.users[lists.short].tolist()
+        frame = pa.concat_tables(tables).to_pandas()
+        frame["title"] = catalogue.titles(frame["item"])
+        frame["genres"] = catalogue.genres(frame["item"])
+        if options.out is not None:
+            with atomic_file(options.out) as temporary:
+                _WRITERS[options.out.suffix](frame, temporary)
+        run.params("recommend", {"model": options.model, "k": options.k, "users": len(rows)})
+        run.table(frame.astype({"user": str, "item": str}), "lists.json")
+        taken = {
+            user: catalogue.titles(known.items.ids(known.matrix[[row]].indices))
+            for user, row in zip(known.users.ids(rows).tolist(), rows, strict=True)
+        }
+        return Recommended(frame, taken, short)
+
+
+def _histories(options: RecommendOptions, threshold: float | None) -> Interactions:
+    path = options.histories
+    if (path / MANIFEST).is_file():
+        return load_interactions(path)
+    frame = read_interactions(path, options.columns)
+    if threshold is not None and "rating" in frame.columns:
+        frame = frame.assign(value=(frame["rating"] > threshold).astype(np.float32))
+        liked = Interactions.from_frame(frame[["user", "item", "value"]])
+        matrix = liked.matrix.copy()
+        matrix.eliminate_zeros()
+        return Interactions(liked.users, liked.items, matrix)
+    return Interactions.from_frame(frame[["user", "item"]])
+
+
+def _chosen(users: IdMap, options: RecommendOptions) -> Any:
+    if not options.users:
+        return np.arange(min(options.first, len(users)))
+    asked: IdArray = np.asarray(options.users, dtype=object)
+    numbers = users.numbers(asked, missing="mark")
+    if (numbers < 0).any():
+        raise InputError(
+            f"--users {asked[int(np.argmax(numbers < 0))]}: {options.histories} has no such user: "
+            "check the id, or give the file that holds the user's history"
+        )
+    return numbers
+
+
+def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    pa.parquet.write_table(pa.Table.from_pandas(frame, preserve_index=False), path)
+
+
+_WRITERS: Any = {
+    ".csv": lambda frame, path: frame.to_csv(path, index=False),
+    ".parquet": _write_parquet,
+    ".jsonl": lambda frame, path: frame.to_json(
+        path, orient="records", lines=True, force_ascii=False
+    ),
+}

@@ -1,0 +1,79 @@
+"""train: a split becomes a model."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from recsys_vae.evaluation.evaluate import mean_metric
+from recsys_vae.models.base import FitOptions, Recommender
+from recsys_vae.models.zoo import save_model
+from recsys_vae.splitting import load_split
+from recsys_vae.steps.recipes import Recipe
+from recsys_vae.tracking.registry import log_model
+from recsys_vae.tracking.runs import step_run
+
+VALIDATION_METRIC = "ndcg@100"
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What came out.
+
+    Attributes:
+        model: the fitted model.
+        folder: where it is kept.
+        uri: where MLflow keeps it.
+        validation: mean validation NDCG@100.
+        seconds: of the fit.
+    """
+
+    model: Recommender
+    folder: Path
+    uri: str
+    validation: float
+    seconds: float
+
+
+def train(
+    *, split: Path, recipe: Recipe, out: Path, seed: int, device: str, register: str | None
+) -> Trained:
+    """Fit a model on a split's training users, choosing weights by validation NDCG@100.
+
+    Args:
+        split: a folder that `split` wrote.
+        recipe: the model and its settings.
+        out: the folder to write the model to.
+        seed: of the fit.
+        device: "auto", "cpu" or "cuda".
+        register: registered model name, or None.
+
+    Returns:
+        The model and where it is.
+
+    Raises:
+        InputError: recipe or split are unusable, or the training diverged.
+    """
+    with step_run("train", system_metrics=True) as run:
+        model = recipe.make()
+        parts = load_split(split)
+        run.params("fit", {"model": model.name, "seed": seed, "device": device})
+        run.params("model", model.config.model_dump(mode="json"))
+        run.tags({"recsys_vae.model": model.name})
+        run.dataset(parts.train, "train", "train")
+        run.dataset(parts.validation.held_out, "validation", "validate")
+        options = FitOptions(
+            seed=seed,
+            device=device,
+            validate=lambda fitted: mean_metric(fitted, parts.validation, VALIDATION_METRIC),
+            on_epoch=run.epoch,
+            progress=True,
+        )
+        started = time.perf_counter()
+        model.fit(parts.train, options)
+        seconds = time.perf_counter() - started
+        validation = mean_metric(model, parts.validation, VALIDATION_METRIC)
+        data = {"threshold": parts.description.get("threshold"), "train": parts.train.fingerprint}
+        save_model(model, out, data=data)
+        run.metrics({"fit_seconds": seconds, f"validation_{VALIDATION_METRIC}": validation})
+        uri = log_model(model, out, register=register)
+        return Trained(model, out, uri, validation, seconds)

@@ -1,0 +1,1 @@
+"""MLflow: runs, the served model, the registry. No other room but this one imports MLflow."""

@@ -1,0 +1,112 @@
+"""Log a model so that it can be loaded anywhere, register it, and find it again."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import mlflow
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import Array
+
+import recsys_vae
+from recsys_vae.errors import InputError
+from recsys_vae.interactions import IdMap
+from recsys_vae.models.base import Recommender
+from recsys_vae.tracking.runs import quiet
+
+REGISTERED_NAME: Final = "recsys-vae"
+CHALLENGER: Final = "challenger"
+_SCHEMES: Final = (
+    "models:",
+    "runs:",
+    "mlflow-artifacts:",
+    "file:",
+    "s3:",
+    "gs:",
+    "http:",
+    "https:",
+)
+_REQUIREMENTS: Final = (
+    "mlflow", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scipy", "threadpoolctl",
+    "torch", "tqdm",
+)  # fmt: skip
+
+
+def _signature(items: IdMap) -> ModelSignature:
+    kind = DataType.long if items.kind == "integer" else DataType.string
+    return ModelSignature(
+        inputs=Schema([ColSpec(Array(kind), "history")]),
+        outputs=Schema([ColSpec(Array(kind), "items"), ColSpec(Array(DataType.double), "scores")]),
+        params=ParamSchema(
+            [
+                ParamSpec("k", DataType.integer, 10),
+                ParamSpec("mask_seen", DataType.boolean, True),
+            ]
+        ),
+    )
+
+
+def _requirements(model: Recommender) -> list[str]:
+    names = [*_REQUIREMENTS, "implicit"] if model.name == "als" else list(_REQUIREMENTS)
+    # A local build label such as +cpu exists in no registry.
+    return [f"{name}=={version(name).split('+')[0]}" for name in names]
+
+
+def log_model(model: Recommender, folder: Path, *, register: str | None) -> str:
+    """Log a saved model to the active run as a pyfunc without pickle.
+
+    Args:
+        model: the fitted model.
+        folder: where `save_model` wrote it.
+        register: registered model name to add a version to, with the alias `challenger`; None:
+            only log.
+
+    Returns:
+        The URI to load it by.
+    """
+    example = pd.DataFrame({"history": [model.items.ids(range(min(3, len(model.items)))).tolist()]})
+    info = mlflow.pyfunc.log_model(
+        name="model",
+        python_model=str(Path(__file__).with_name("served.py")),
+        artifacts={"model": str(folder)},
+        signature=_signature(model.items),
+        input_example=example,
+        pip_requirements=_requirements(model),
+        code_paths=[str(Path(recsys_vae.__file__).parent)],
+        registered_model_name=register,
+    )
+    if register is None:
+        return str(info.model_uri)
+    registered = info.registered_model_version
+    mlflow.MlflowClient().set_registered_model_alias(register, CHALLENGER, str(registered))
+    return f"models:/{register}@{CHALLENGER}"
+
+
+def model_folder(reference: str) -> Path:
+    """Find the folder of a model.
+
+    Args:
+        reference: a folder, or an MLflow URI such as "models:/recsys-vae@challenger".
+
+    Returns:
+        A folder that `load_model` reads; for a remote URI, a downloaded copy.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    if not reference.startswith(_SCHEMES):
+        return Path(reference)
+    quiet()
+    try:
+        downloaded = Path(mlflow.artifacts.download_artifacts(reference))
+    except (MlflowException, OSError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise InputError(
+            f"--model {reference} cannot be loaded ({reason}): check the name, the alias and "
+            "MLFLOW_TRACKING_URI"
+        ) from error
+    inside = sorted(downloaded.glob("artifacts/*/model.json"))
+    return inside[0].parent if inside else downloaded

@@ -1,0 +1,115 @@
+"""MLflow runs of the pipeline's steps."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# MLflow reads it at import; tracking an interaction file is nobody else's business.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+import mlflow
+import pandas as pd
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
+
+from recsys_vae import __version__
+from recsys_vae.interactions import Interactions
+from recsys_vae.training.trainer import EpochRecord
+
+EXPERIMENT = "recsys-vae"
+TAG_STEP = "recsys_vae.step"
+
+
+def quiet() -> None:
+    """Silence the library's notes on its own housekeeping; warnings still show."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class StepRun:
+    """The MLflow run of one step: what a step may log."""
+
+    def __init__(self, run: mlflow.ActiveRun) -> None:
+        """Wrap an active run."""
+        self.run_id: str = run.info.run_id
+
+    def params(self, prefix: str, values: Mapping[str, Any]) -> None:
+        """Log settings, nested ones flattened with dots; None is logged as "default"."""
+        flat: dict[str, Any] = {}
+        for key, value in values.items():
+            if isinstance(value, Mapping):
+                self.params(f"{prefix}.{key}", value)
+            else:
+                flat[f"{prefix}.{key}"] = "default" if value is None else value
+        if flat:
+            mlflow.log_params(flat)
+
+    def metrics(self, values: Mapping[str, float], *, step: int | None = None) -> None:
+        """Log numbers; "@" is not allowed in MLflow's names and becomes "_at_"."""
+        clean = {name.replace("@", "_at_"): float(value) for name, value in values.items()}
+        mlflow.log_metrics(clean, step=step)
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Log one training epoch."""
+        values = {f"train_{name}": value for name, value in record.terms.items()}
+        values |= {"kl_weight": record.kl_weight, "users_per_second": record.users_per_second}
+        if record.validation is not None:
+            values["validation"] = record.validation
+        self.metrics(values, step=record.epoch)
+
+    def dataset(self, interactions: Interactions, name: str, context: str) -> None:
+        """Log interactions as an input of the run, by fingerprint."""
+        source = CodeDatasetSource(tags={"name": name})
+        digest = interactions.fingerprint[:16]
+        mlflow.log_input(MetaDataset(source, name=name, digest=digest), context=context)
+        mlflow.set_tag(f"recsys_vae.fingerprint.{name}", interactions.fingerprint)
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Log a file or folder."""
+        if path.is_dir():
+            mlflow.log_artifacts(str(path), folder or path.name)
+        else:
+            mlflow.log_artifact(str(path), folder)
+
+    def table(self, frame: pd.DataFrame, file: str) -> None:
+        """Log a table that the UI shows, such as "lists.json"."""
+        mlflow.log_table(frame, file)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Log tags to find the run by."""
+        mlflow.set_tags(dict(values))
+
+
+@contextmanager
+def step_run(step: str, *, system_metrics: bool = False) -> Iterator[StepRun]:
+    """Run a step inside an MLflow run.
+
+    Takes up the run that `mlflow run` prepared; within another step, the run is nested.
+
+    Args:
+        step: its name; also the run's.
+        system_metrics: whether to record processor and memory use.
+
+    Yields:
+        What the step logs to.
+    """
+    quiet()
+    nested = mlflow.active_run() is not None
+    prepared = os.environ.get("MLFLOW_RUN_ID") is not None and not nested
+    if not prepared and not nested:
+        mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+    if system_metrics:
+        mlflow.set_system_metrics_sampling_interval(1)
+    with mlflow.start_run(
+        run_name=None if prepared else step, nested=nested, log_system_metrics=system_metrics
+    ) as run:
+        mlflow.set_tags({TAG_STEP: step, "recsys_vae.version": __version__})
+        yield StepRun(run)
+
+
+def tracking_uri() -> str:
+    """Say where runs are kept."""
+    return str(mlflow.get_tracking_uri())

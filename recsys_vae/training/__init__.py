@@ -1,0 +1,1 @@
+"""Training of anything with an objective; it knows neither metrics nor MLflow."""

@@ -1,0 +1,41 @@
+"""Hyper-parameters of training, apart from the context of one run."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainingConfig(BaseModel):
+    """How a network is trained.
+
+    Unknown keys are refused. `batch_size=None` means 500 as in Liang et al. 2018, or fewer on
+    small data, so that an epoch has about twenty steps, but at least 50.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(default=100, ge=1, description="passes over the training users")
+    batch_size: int | None = Field(default=None, ge=1, description="users a step")
+    learning_rate: float = Field(default=1e-3, gt=0, description="of Adam, at its highest")
+    warmup_steps: int = Field(default=0, ge=0, description="steps of linear rise to it")
+    lr_schedule: Literal["constant", "cosine"] = Field(
+        default="constant", description="after the warm-up: stay, or fall to 0 by the last step"
+    )
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="lambda of the loss term lambda |W|^2 (biases left out)"
+    )
+    clip_norm: float | None = Field(default=None, gt=0, description="largest gradient norm")
+    patience: int = Field(
+        default=10, ge=0, description="validations without a better one before stopping; 0: never"
+    )
+    validate_every: int = Field(default=1, ge=1, description="epochs between validations")
+
+    def users_per_step(self, n_users: int) -> int:
+        """Give the batch size for a number of training users.
+
+        >>> TrainingConfig().users_per_step(100_000), TrainingConfig().users_per_step(4_000)
+        (500, 200)
+        """
+        if self.batch_size is not None:
+            return min(self.batch_size, n_users)
+        return min(n_users, max(50, min(500, n_users // 20)))
