@@ -38,8 +38,8 @@ def hits(lists: TopN, held_out: csr_array) -> npt.NDArray[np.bool_]:
 
 def _held_out_counts(held_out: csr_array) -> npt.NDArray[np.float64]:
     counts = np.diff(held_out.indptr).astype(np.float64)
-    counts[counts == 0] = np.nan
-    return counts
+    judged: npt.NDArray[np.float64] = np.where(counts > 0, counts, np.nan)
+    return judged
 
 
 def _check(hits_BK: npt.NDArray[np.bool_], k: int) -> None:

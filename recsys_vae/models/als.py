@@ -14,11 +14,20 @@ from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig
 from recsys_vae.models.closed_form import ArrayRecommender
 
 
+_CANDIDATES = (0.1, 1.0, 5.0, 20.0, 50.0)
+_UNJUDGED = (5.0,)
+
+
 class ALSConfig(ModelConfig):
     """Hyper-parameters of ALS, in the terms of the `implicit` library."""
 
     factors: int = Field(default=64, ge=1, description="width of the factors")
-    regularization: float = Field(default=5.0, ge=0, description="ridge on each factor")
+    regularization: float | None = Field(
+        default=None,
+        ge=0,
+        description="ridge on each factor; None: the best on validation among 0.1, 1, 5, 20, 50 "
+        "(5 where nothing validates)",
+    )
     alpha: float = Field(default=5.0, gt=0, description="confidence of a stored entry")
     iterations: int = Field(default=15, ge=1, description="alternations")
 
@@ -38,9 +47,36 @@ class ALS(ArrayRecommender):
 
     def __init__(self, config: ALSConfig | None = None) -> None:
         """Describe the model."""
-        self._als = config or ALSConfig()
-        super().__init__(self._als)
+        self._asked = config or ALSConfig()
+        super().__init__(self._asked)
         self._solver: Any = None
+
+    def learn(self, train: Interactions, options: FitOptions) -> dict[str, npt.NDArray[Any]]:
+        """Alternate; the items' factors are kept, the training users' are not needed."""
+        candidates = (self._asked.regularization,)
+        if self._asked.regularization is None:
+            candidates = _UNJUDGED if options.validate is None else _CANDIDATES
+        best, chosen = -np.inf, (self._config, dict[str, npt.NDArray[Any]]())
+        for regularization in candidates:
+            # Folding users in, and the saved model, need the value that was fitted with.
+            self._config = self._asked.model_copy(update={"regularization": regularization})
+            solver = self._new_solver(options.seed)
+            with threadpool_limits(limits=1, user_api="blas"):
+                solver.fit(csr_matrix(train.matrix), show_progress=False)
+            arrays = {"item_factors_IF": np.ascontiguousarray(solver.item_factors)}
+            if len(candidates) == 1 or options.validate is None:
+                return arrays
+            metric = options.validate(self.restore(train.items, arrays))
+            if metric > best:
+                best, chosen = metric, (self._config, arrays)
+        self._config, arrays = chosen
+        return arrays
+
+    def restore(self, items: IdMap, arrays: dict[str, npt.NDArray[Any]]) -> Self:
+        """Take up the items' factors; returns itself, ready to score."""
+        self._solver = self._new_solver(seed=0)
+        self._solver.item_factors = arrays["item_factors_IF"]
+        return super().restore(items, arrays)
 
     def _new_solver(self, seed: int) -> Any:
         # implicit warns at import and construction unless OpenBLAS is told to keep to one thread.
@@ -48,26 +84,7 @@ class ALS(ArrayRecommender):
         from implicit.cpu.als import AlternatingLeastSquares
 
         with threadpool_limits(limits=1, user_api="blas"):
-            return AlternatingLeastSquares(
-                factors=self._als.factors,
-                regularization=self._als.regularization,
-                alpha=self._als.alpha,
-                iterations=self._als.iterations,
-                random_state=seed,
-            )
-
-    def learn(self, train: Interactions, options: FitOptions) -> dict[str, npt.NDArray[Any]]:
-        """Alternate; the items' factors are kept, the training users' are not needed."""
-        solver = self._new_solver(options.seed)
-        with threadpool_limits(limits=1, user_api="blas"):
-            solver.fit(csr_matrix(train.matrix), show_progress=False)
-        return {"item_factors_IF": np.ascontiguousarray(solver.item_factors)}
-
-    def restore(self, items: IdMap, arrays: dict[str, npt.NDArray[Any]]) -> Self:
-        """Take up the items' factors; returns itself, ready to score."""
-        self._solver = self._new_solver(0)
-        self._solver.item_factors = arrays["item_factors_IF"]
-        return super().restore(items, arrays)
+            return AlternatingLeastSquares(**self._config.model_dump(), random_state=seed)
 
     def score(self, given: csr_array) -> FloatMatrix:
         """Fold the users in and multiply: scores_BI; a user without history scores 0."""
