@@ -13,7 +13,6 @@ from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig
 from recsys_vae.models.closed_form import ArrayRecommender
 
-
 _CANDIDATES = (0.1, 1.0, 5.0, 20.0, 50.0)
 _UNJUDGED = (5.0,)
 
@@ -53,7 +52,7 @@ class ALS(ArrayRecommender):
 
     def learn(self, train: Interactions, options: FitOptions) -> dict[str, npt.NDArray[Any]]:
         """Alternate; the items' factors are kept, the training users' are not needed."""
-        candidates = (self._asked.regularization,)
+        candidates: tuple[float | None, ...] = (self._asked.regularization,)
         if self._asked.regularization is None:
             candidates = _UNJUDGED if options.validate is None else _CANDIDATES
         best, chosen = -np.inf, (self._config, dict[str, npt.NDArray[Any]]())
