@@ -58,8 +58,13 @@ def _path(*names: str, help: str, required: bool = False) -> Decorator:  # noqa:
     return click.option(*names, type=click.Path(path_type=Path), required=required, help=help)
 
 
-def _comma_separated(_ctx: click.Context, _option: click.Parameter, value: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in (value or "").split(",") if part.strip())
+def _comma_separated(
+    _ctx: click.Context, _option: click.Parameter, value: str | None
+) -> tuple[str, ...]:
+    parts = tuple(part.strip() for part in (value or "").split(",") if part.strip())
+    if value and not parts:
+        raise click.BadParameter(f"'{value}' names nothing")
+    return parts
 
 
 _COLUMNS = _options(
@@ -363,7 +368,8 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(str(error), 2)
     except click.UsageError as error:
         verb = error.ctx.command_path if error.ctx else "recsys-vae"
-        _fail(f"{error.format_message().rstrip('.')}: see '{verb} --help'", 2)
+        sentence = error.format_message().replace(". Did you mean", ", did you mean").rstrip(".?")
+        _fail(f"{sentence}: see '{verb} --help'", 2)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         _fail(f"{error.strerror or error}{where}: nothing was left half-written", 2)

@@ -11,3 +11,13 @@ class InputError(ValueError):
     ...
     recsys_vae.errors.InputError: ratings.csv has no column 'user': name it with --user-column
     """
+
+
+def reason(error: BaseException) -> str:
+    """Give the first sentence of a library's message, to stand in brackets in one of ours.
+
+    >>> reason(ValueError("Not found. Check your path."))
+    'Not found'
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0].split(". ")[0].rstrip(".") if lines else type(error).__name__

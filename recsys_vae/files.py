@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from recsys_vae.errors import InputError
+from recsys_vae.errors import InputError, reason
 
 
 def _sync(path: Path) -> None:
@@ -44,8 +44,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
     'whole'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix is kept at the end: writers that choose a format by suffix still see it.
-    temporary = _beside(path, "partial").with_suffix(path.suffix)
+    temporary = _beside(path, "partial")
+    # The suffix stands at the end too: writers that choose a format by suffix still see it.
+    temporary = temporary.with_name(temporary.name + path.suffix)
     try:
         yield temporary
         _sync(temporary)
@@ -64,7 +65,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     Yields:
         The folder to write into. It is removed if the block raises.
+
+    Raises:
+        InputError: `path` is a file.
     """
+    if path.is_file():
+        raise InputError(f"{path} is a file where a folder is to be written: choose another --out")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary, old = _beside(path, "partial"), _beside(path, "old")
     temporary.mkdir()
@@ -75,11 +81,16 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 _sync(file)
         if path.exists():
             path.replace(old)
-        temporary.replace(path)
+        try:
+            temporary.replace(path)
+        except OSError:
+            if old.exists():
+                old.replace(path)
+            raise
         _sync(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -107,7 +118,7 @@ def read_json(path: Path, *, what: str, remedy: str) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}): {remedy}") from error
+        raise InputError(f"{path} is damaged ({reason(error)}): {remedy}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} is damaged (it holds no JSON object): {remedy}")
     return content

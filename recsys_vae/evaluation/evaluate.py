@@ -11,7 +11,7 @@ from recsys_vae.errors import InputError
 from recsys_vae.evaluation.intervals import Estimate, bootstrap
 from recsys_vae.evaluation.metrics import PerUser, hits, ndcg, recall
 from recsys_vae.models.base import Recommender, check_items
-from recsys_vae.ranking import rank
+from recsys_vae.ranking import NotFiniteError, rank
 from recsys_vae.splitting import FoldIn
 
 METRICS: Final = {"recall": recall, "ndcg": ndcg}
@@ -98,10 +98,16 @@ def evaluate(
 def mean_metric(model: Recommender, fold: FoldIn, metric: str) -> float:
     """Give the mean of one metric over the judged users, for early stopping.
 
+    Returns:
+        The mean, or NaN where the model gives scores that are not finite.
+
     Raises:
         InputError: no user has held-out items.
     """
-    values = evaluate(model, fold, [metric]).per_user[metric]
+    try:
+        values = evaluate(model, fold, [metric]).per_user[metric]
+    except NotFiniteError:
+        return float("nan")
     if np.isnan(values).all():
         raise InputError(
             "no validation user has a held-out item: split with more --held-out-users, or keep "

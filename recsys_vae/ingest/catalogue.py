@@ -9,11 +9,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
-from recsys_vae.errors import InputError
 from recsys_vae.files import atomic_file
 from recsys_vae.ingest.columns import ColumnNames, find_column
-from recsys_vae.ingest.readers import read_table
-from recsys_vae.interactions.id_map import as_ids
+from recsys_vae.ingest.readers import id_array, read_table
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,15 +69,13 @@ def read_catalogue(path: Path, names: ColumnNames | None = None) -> Catalogue:
         InputError: the file cannot be read or has no item or title column.
     """
     names = names or ColumnNames()
-    table = read_table(path)
+    table = read_table(path, names)
     present = table.column_names
     item = find_column("item", names.item, present, path, required=True)
     title = find_column("title", names.title, present, path, required=True)
     genres = find_column("genres", names.genres, present, path, required=False)
-    try:
-        ids = as_ids(table[item].to_numpy())
-    except InputError as error:
-        raise InputError(f"{path}, column '{item}': {error}") from error
+    assert item is not None  # find_column raised otherwise
+    ids = id_array(table[item], item, path)
     frame = pd.DataFrame(
         {
             "title": table[title].cast(pa.string()).fill_null("").to_numpy(),

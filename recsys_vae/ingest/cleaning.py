@@ -17,8 +17,8 @@ class CleaningOptions:
     """What to keep.
 
     Attributes:
-        threshold: keep ratings strictly above it; None: 3.5 where no rating exceeds 5 stars,
-            otherwise every rating above 0.
+        threshold: keep ratings strictly above it; None: 3.5 where the highest rating is above 1
+            and at most 5 (stars), otherwise every rating above 0.
         min_user_items: keep users with at least so many distinct items.
         min_item_users: keep items with at least so many distinct users.
         bad_rows: rows with a missing, infinite or negative rating: "refuse" or "drop" them.
@@ -122,9 +122,9 @@ def _usable(frame: pd.DataFrame, options: CleaningOptions, file: Path) -> pd.Ser
     ratings = frame["rating"]
     usable = (ratings >= 0) & (ratings < float("inf"))  # a NaN compares as False
     if options.bad_rows == "refuse" and not usable.all():
-        first = frame.loc[~usable].iloc[0]
+        row, rating = frame.loc[~usable, "row"].iloc[0], ratings[~usable].iloc[0]
         raise InputError(
-            f"{file}, row {first['row']}: the rating {first['rating']} is not a number >= 0 "
+            f"{file}, row {row}: the rating {rating} is not a number >= 0 "
             f"({int((~usable).sum())} rows are like it): correct them or pass --bad-rows drop"
         )
     return usable

@@ -32,6 +32,12 @@ def _plain(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
+def _only(name: str, present: list[str], file: Path) -> str:
+    if present.count(name) > 1:
+        raise InputError(f"{file} has {present.count(name)} columns '{name}': rename all but one")
+    return name
+
+
 def find_column(
     role: str, named: str | None, present: list[str], file: Path, *, required: bool
 ) -> str | None:
@@ -56,14 +62,14 @@ def find_column(
     listed = ", ".join(present)
     if named is not None:
         if named in present:
-            return named
+            return _only(named, present, file)
         raise InputError(
             f"{file} has no column '{named}' (its columns: {listed}): correct --{role}-column"
         )
     by_plain_name = {_plain(name): name for name in reversed(present)}
     for convention in _CONVENTIONS[role]:
         if convention in by_plain_name:
-            return by_plain_name[convention]
+            return _only(by_plain_name[convention], present, file)
     if required:
         raise InputError(
             f"{file} has no {role} column that could be recognised (its columns: {listed}): "

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from recsys_vae.errors import InputError
+from recsys_vae.errors import InputError, reason
 from recsys_vae.ingest.columns import ColumnNames, find_column
 from recsys_vae.interactions import IdArray
 
@@ -43,16 +43,49 @@ def check_file(path: Path) -> str | None:
     )
 
 
-def text_options(suffix: str) -> dict[str, Any]:
-    """Give pyarrow's options for a text format."""
-    return {"parse_options": pa.csv.ParseOptions(delimiter=_DELIMITERS[suffix])}
+def text_options(path: Path, suffix: str, names: ColumnNames) -> dict[str, Any]:
+    """Give pyarrow's options for a text file; ids are read as text, so that 007 stays 007.
+
+    Args:
+        path: the file.
+        suffix: of its format.
+        names: column names, found by convention where None.
+    """
+    parse = pa.csv.ParseOptions(delimiter=_DELIMITERS[suffix])
+    with pa.csv.open_csv(path, parse_options=parse) as reader:
+        present = reader.schema.names
+    found = (
+        find_column(role, getattr(names, role), present, path, required=False)
+        for role in ("user", "item")
+    )
+    as_text = {name: pa.string() for name in found if name is not None}
+    return {
+        "parse_options": parse,
+        "convert_options": pa.csv.ConvertOptions(column_types=as_text),
+    }
 
 
-def read_table(path: Path) -> pa.Table:
+def is_canonical(texts: pa.Array | pa.ChunkedArray) -> bool:
+    """Say whether every text is how its 64-bit integer is written: "7", not "007" or ""."""
+    try:
+        again = texts.cast(pa.int64()).cast(pa.string())
+    except pa.ArrowInvalid:
+        return False
+    return bool(pc.all(pc.equal(again, texts), skip_nulls=False).as_py())
+
+
+def integers_if_canonical(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Turn texts into integers where no spelling is lost by it."""
+    return texts.cast(pa.int64()) if is_canonical(texts) else texts
+
+
+def read_table(path: Path, names: ColumnNames) -> pa.Table:
     """Read a whole CSV, TSV or Parquet file.
 
     Args:
         path: the file; `.csv` and `.tsv` (also with `.gz`) have a header line.
+        names: column names, found by convention where None; id columns of a text file are
+            integers if every id is written as one, otherwise strings.
 
     Returns:
         An Arrow table with at least one row.
@@ -65,10 +98,15 @@ def read_table(path: Path) -> pa.Table:
         if suffix is None:
             table = pa.parquet.read_table(path)
         else:
-            table = pa.csv.read_csv(path, **text_options(suffix))
+            options = text_options(path, suffix, names)
+            table = pa.csv.read_csv(path, **options)
+            for name in options["convert_options"].column_types:
+                place = table.column_names.index(name)
+                table = table.set_column(place, name, integers_if_canonical(table[name]))
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise InputError(f"{path} cannot be read ({reason}): repair or export it again") from error
+        raise InputError(
+            f"{path} cannot be read ({reason(error)}): repair or export it again"
+        ) from error
     if table.num_rows == 0:
         raise InputError(f"{path} has no rows: give a file with at least one interaction")
     return table
@@ -88,7 +126,7 @@ def read_interactions(path: Path, names: ColumnNames) -> pd.DataFrame:
         InputError: the file cannot be read, a column is missing, an id is missing or of another
             type, or a rating is no number.
     """
-    return canonical_rows(read_table(path), names, path)
+    return canonical_rows(read_table(path, names), names, path)
 
 
 def canonical_rows(
@@ -116,7 +154,7 @@ def canonical_rows(
     for role in ("user", "item"):
         name = find_column(role, getattr(names, role), present, path, required=True)
         assert name is not None  # find_column raised otherwise
-        columns[role] = _ids(table[name], name, path, rows_before)
+        columns[role] = id_array(table[name], name, path, rows_before=rows_before)
     rating = find_column("rating", names.rating, present, path, required=False)
     if rating is not None:
         columns["rating"] = _numbers(table[rating], rating, path, rows_before)
@@ -126,7 +164,12 @@ def canonical_rows(
     return pd.DataFrame(columns)
 
 
-def _ids(column: pa.ChunkedArray, name: str, path: Path, rows_before: int) -> IdArray:
+def id_array(column: pa.ChunkedArray, name: str, path: Path, *, rows_before: int = 0) -> IdArray:
+    """Bring an id column to int64 or `str`.
+
+    Raises:
+        InputError: an id is missing, or the column is of another type.
+    """
     kind = column.type
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
@@ -148,7 +191,13 @@ def _ids(column: pa.ChunkedArray, name: str, path: Path, rows_before: int) -> Id
         )
     if textual:
         return np.asarray(column.to_pylist(), dtype=object)
-    return np.asarray(column.to_numpy(), dtype=np.int64)
+    try:
+        return np.asarray(column.cast(pa.int64()).to_numpy())
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"{path}, column '{name}': an id is beyond 64-bit integers with sign: convert the "
+            "column to strings"
+        ) from error
 
 
 def _numbers(column: pa.ChunkedArray, name: str, path: Path, rows_before: int) -> Any:

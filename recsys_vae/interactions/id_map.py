@@ -1,6 +1,7 @@
 """External ids (strings or integers) and the dense numbers 0..n-1 that stand for them."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -17,6 +18,8 @@ IdArray = npt.NDArray[Any]
 """int64 for integer ids, object (of `str`) for string ids."""
 IdKind = Literal["integer", "string"]
 
+_LARGEST = 2**63 - 1
+_CANONICAL = re.compile(r"0|-?[1-9][0-9]{0,18}")
 UNKNOWN = -1
 """The number that `IdMap.numbers(..., missing="mark")` gives an id that it does not know."""
 
@@ -25,7 +28,7 @@ def as_ids(values: Iterable[Any] | npt.NDArray[Any] | pd.Series) -> IdArray:
     """Bring ids to their canonical type: all int64, or all `str`.
 
     Args:
-        values: ids; booleans, decimals and missing values are no ids.
+        values: ids; booleans, decimals, missing values and integers beyond 64 bits are no ids.
 
     Returns:
         One array of the same length.
@@ -39,7 +42,7 @@ def as_ids(values: Iterable[Any] | npt.NDArray[Any] | pd.Series) -> IdArray:
     array(['b', 'ä'], dtype=object)
     """
     array = values.to_numpy() if isinstance(values, pd.Series) else np.asarray(values)
-    if array.dtype.kind in "iu":
+    if array.dtype.kind == "i" or (array.dtype.kind == "u" and not (array > _LARGEST).any()):
         return array.astype(np.int64, copy=False)
     if array.size == 0:
         return array.astype(object if array.dtype.kind in "OUT" else np.int64)
@@ -51,11 +54,11 @@ def as_ids(values: Iterable[Any] | npt.NDArray[Any] | pd.Series) -> IdArray:
         kind = pd.api.types.infer_dtype(array, skipna=False)
         if kind == "string":
             return array
-        if kind == "integer":
+        if kind == "integer" and all(-_LARGEST <= one <= _LARGEST for one in array):
             return array.astype(np.int64)
     raise InputError(
-        f"ids must be all integers or all strings, not {array.dtype.name}: "
-        f"convert them before, for example {array.flat[0]!r}"
+        "ids must be all strings or all integers of at most 64 bits with sign, not "
+        f"{array.dtype.name}: convert them before, for example {array.flat[0]!r}"
     )
 
 
@@ -149,10 +152,7 @@ class IdMap:
     def _in_my_kind(self, ids: IdArray) -> IdArray:
         if self.kind == "integer" and ids.dtype != _INTEGER:
             # Only the canonical spelling is the same id: '007' is not 7.
-            return np.asarray(
-                [int(i) if i.lstrip("-").isdecimal() and str(int(i)) == i else i for i in ids],
-                dtype=object,
-            )
+            return np.asarray([int(i) if _CANONICAL.fullmatch(i) else i for i in ids], dtype=object)
         if self.kind == "string" and ids.dtype == _INTEGER:
             return ids.astype(str).astype(object)
         return ids

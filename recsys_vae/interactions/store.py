@@ -1,5 +1,6 @@
 """Interactions on disk: plain arrays plus JSON, written atomically, refused when damaged."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_array
 
-from recsys_vae.errors import InputError
+from recsys_vae.errors import InputError, reason
 from recsys_vae.files import atomic_folder, read_json, write_json
 from recsys_vae.interactions.id_map import IdMap
 from recsys_vae.interactions.interactions import Interactions
@@ -43,11 +44,12 @@ def save_interactions(interactions: Interactions, folder: Path) -> None:
             np.save(temporary / f"{name}.npy", getattr(interactions.matrix, name))
         save_ids(interactions.users, temporary / "users.arrow")
         save_ids(interactions.items, temporary / "items.arrow")
-        write_json(temporary / MANIFEST, _manifest(interactions))
+        sums = {file.name: file_sum(file) for file in sorted(temporary.iterdir())}
+        write_json(temporary / MANIFEST, {**_manifest(interactions), "sha256": sums})
 
 
 def load_interactions(folder: Path) -> Interactions:
-    """Read interactions and check them against their fingerprint.
+    """Read interactions and check them against their checksums.
 
     Args:
         folder: where `save_interactions` wrote.
@@ -65,6 +67,7 @@ def load_interactions(folder: Path) -> Interactions:
             f"{folder} has format version {manifest.get('format_version')}, "
             f"this version reads {FORMAT_VERSION}: {remedy} again"
         )
+    check_sums(folder, manifest.get("sha256"), remedy)
     try:
         data, indices, indptr = (
             np.load(folder / f"{name}.npy", allow_pickle=False)
@@ -73,12 +76,41 @@ def load_interactions(folder: Path) -> Interactions:
         users, items = load_ids(folder / "users.arrow"), load_ids(folder / "items.arrow")
         matrix = csr_array((data, indices, indptr), shape=(len(users), len(items)))
         interactions = Interactions(users, items, matrix)
-        fingerprint = interactions.fingerprint
-    except (OSError, ValueError, IndexError, pa.ArrowException, EOFError) as error:
-        raise InputError(f"{folder} is damaged ({error}): {remedy} again") from error
-    if fingerprint != manifest.get("fingerprint"):
-        raise InputError(f"{folder} is damaged (its fingerprint does not match): {remedy} again")
+    except (OSError, ValueError, IndexError, pa.ArrowException) as error:
+        raise InputError(f"{folder} is damaged ({reason(error)}): {remedy} again") from error
     return interactions
+
+
+def file_sum(path: Path) -> str:
+    """Give the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_sums(folder: Path, sums: object, remedy: str) -> None:
+    """Check files against their checksums before any parser sees them.
+
+    Args:
+        folder: of the files.
+        sums: SHA-256 by file name, from a manifest.
+        remedy: for the error sentence.
+
+    Raises:
+        InputError: a file is missing or is not as it was written.
+    """
+    if not isinstance(sums, dict) or not sums:
+        raise InputError(f"{folder} is damaged (its manifest has no checksums): {remedy} again")
+    for name, expected in sums.items():
+        try:
+            same = file_sum(folder / name) == expected
+        except OSError as error:
+            raise InputError(
+                f"{folder} is damaged ({name} cannot be read): {remedy} again"
+            ) from error
+        if not same:
+            raise InputError(
+                f"{folder} is damaged ({name} is not as it was written): {remedy} again"
+            )
 
 
 def _manifest(interactions: Interactions) -> dict[str, Any]:

@@ -43,6 +43,7 @@ class ALS(ArrayRecommender):
     """
 
     name: ClassVar[str] = "als"
+    per_item: ClassVar[tuple[str, ...]] = ("item_factors_IF",)
 
     def __init__(self, config: ALSConfig | None = None) -> None:
         """Describe the model."""
@@ -73,9 +74,10 @@ class ALS(ArrayRecommender):
 
     def restore(self, items: IdMap, arrays: dict[str, npt.NDArray[Any]]) -> Self:
         """Take up the items' factors; returns itself, ready to score."""
+        super().restore(items, arrays)
         self._solver = self._new_solver(seed=0)
         self._solver.item_factors = arrays["item_factors_IF"]
-        return super().restore(items, arrays)
+        return self
 
     def _new_solver(self, seed: int) -> Any:
         # implicit warns at import and construction unless OpenBLAS is told to keep to one thread.
@@ -87,7 +89,7 @@ class ALS(ArrayRecommender):
 
     def score(self, given: csr_array) -> FloatMatrix:
         """Fold the users in and multiply: scores_BI; a user without history scores 0."""
-        factors_IF = self._arrays["item_factors_IF"]
+        factors_IF = self.arrays()["item_factors_IF"]
         with threadpool_limits(limits=1, user_api="blas"):
             histories = csr_matrix(given, dtype=np.float32)
             factors_BF = self._solver.recalculate_user(np.arange(given.shape[0]), histories)

@@ -19,7 +19,7 @@ FloatMatrix = npt.NDArray[np.float32]
 class ModelConfig(BaseModel):
     """Hyper-parameters of a model: frozen, by keyword, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

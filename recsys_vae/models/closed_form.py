@@ -14,6 +14,8 @@ class ArrayRecommender(ABC):
 
     name: ClassVar[str]
     folds_in: ClassVar[bool] = True
+    per_item: ClassVar[tuple[str, ...]]
+    """Names of the learned arrays; each has one row an item."""
 
     def __init__(self, config: ModelConfig) -> None:
         """Describe a model; it can score once fitted or restored."""
@@ -43,9 +45,14 @@ class ArrayRecommender(ABC):
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Give what was learned, by name."""
+        if self._items is None:
+            raise NotFittedError(f"{self.name} has not been fitted")
         return self._arrays
 
     def restore(self, items: IdMap, arrays: dict[str, npt.NDArray[Any]]) -> Self:
         """Take up what was learned; returns itself, ready to score."""
+        for name in self.per_item:
+            if name not in arrays or len(arrays[name]) != len(items):
+                raise ValueError(f"{self.name} needs {name} with one row an item")
         self._items, self._arrays = items, arrays
         return self

@@ -6,7 +6,7 @@ Legend: B users in the batch, I items, H hidden width, Z latent width.
 from typing import ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from recsys_vae.models.autoencoder import Autoencoder, NeuralConfig, NeuralRecommender
@@ -21,7 +21,7 @@ from recsys_vae.training.trainer import Objective
 class MultDAEConfig(NeuralConfig):
     """Hyper-parameters of Mult-DAE; the defaults are the paper's for ML-20M (I-200-I)."""
 
-    hidden: tuple[int, ...] = Field(
+    hidden: tuple[PositiveInt, ...] = Field(
         default=(), description="widths between items and bottleneck, mirrored in the decoder"
     )
     latent: int = Field(default=200, ge=1, description="Z, width of the bottleneck")

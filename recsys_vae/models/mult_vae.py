@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from recsys_vae.models.autoencoder import Autoencoder, NeuralConfig, NeuralRecommender
@@ -22,7 +22,7 @@ from recsys_vae.training.trainer import Objective
 class MultVAEConfig(NeuralConfig):
     """Hyper-parameters of Mult-VAE; the defaults are the paper's for ML-20M."""
 
-    hidden: tuple[int, ...] = Field(
+    hidden: tuple[PositiveInt, ...] = Field(
         default=(600,), min_length=1, description="widths of the encoder, mirrored in the decoder"
     )
     latent: int = Field(default=200, ge=1, description="Z, width of the latent space")

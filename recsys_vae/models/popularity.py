@@ -19,6 +19,7 @@ class Popularity(ArrayRecommender):
     """score_ui = sum_v x_vi over the training users v, whoever u is."""
 
     name: ClassVar[str] = "popularity"
+    per_item: ClassVar[tuple[str, ...]] = ("counts_I",)
 
     def __init__(self, config: PopularityConfig | None = None) -> None:
         """Describe the model."""
@@ -30,4 +31,4 @@ class Popularity(ArrayRecommender):
 
     def score(self, given: csr_array) -> FloatMatrix:
         """Give everyone the counts: scores_BI."""
-        return np.tile(self._arrays["counts_I"], (int(given.shape[0]), 1))
+        return np.tile(self.arrays()["counts_I"], (int(given.shape[0]), 1))

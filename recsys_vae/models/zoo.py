@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from recsys_vae.errors import InputError
+from recsys_vae.errors import InputError, reason
 from recsys_vae.files import atomic_folder, read_json, write_json
-from recsys_vae.interactions.store import load_ids, save_ids
+from recsys_vae.interactions.store import check_sums, file_sum, load_ids, save_ids
 from recsys_vae.models.als import ALS, ALSConfig
 from recsys_vae.models.base import ModelConfig, Recommender
 from recsys_vae.models.mult_dae import MultDAE, MultDAEConfig
@@ -92,6 +92,7 @@ def save_model(model: Recommender, folder: Path, *, data: dict[str, Any] | None 
         arrays = {name: np.ascontiguousarray(value) for name, value in model.arrays().items()}
         save_file(arrays, temporary / WEIGHTS)
         save_ids(model.items, temporary / "items.arrow")
+        sums = {file.name: file_sum(file) for file in sorted(temporary.iterdir())}
         manifest = {
             "format_version": FORMAT_VERSION,
             "model": model.name,
@@ -99,6 +100,7 @@ def save_model(model: Recommender, folder: Path, *, data: dict[str, Any] | None 
             "n_items": len(model.items),
             "items_fingerprint": model.items.fingerprint,
             "data": data or {},
+            "sha256": sums,
         }
         write_json(temporary / MANIFEST, manifest)
 
@@ -133,6 +135,7 @@ def load_model(folder: Path) -> Recommender:
         InputError: the folder is no model, damaged, or of another format version.
     """
     manifest = _manifest(folder)
+    check_sums(folder, manifest.get("sha256"), _REMEDY)
     try:
         model = make_model(manifest["model"], manifest["config"])
         items = load_ids(folder / "items.arrow")
@@ -140,5 +143,4 @@ def load_model(folder: Path) -> Recommender:
             raise ValueError("its items do not match their fingerprint")
         return model.restore(items, load_file(folder / WEIGHTS))
     except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{folder} is damaged ({reason}): {_REMEDY} again") from error
+        raise InputError(f"{folder} is damaged ({reason(error)}): {_REMEDY} again") from error

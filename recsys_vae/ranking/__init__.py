@@ -1,5 +1,5 @@
 """From scores to lists."""
 
-from recsys_vae.ranking.topn import ItemRules, TopN, rank
+from recsys_vae.ranking.topn import ItemRules, NotFiniteError, TopN, rank
 
-__all__ = ["ItemRules", "TopN", "rank"]
+__all__ = ["ItemRules", "NotFiniteError", "TopN", "rank"]

@@ -18,6 +18,10 @@ PAD = -1
 """Item number at the places that a short list leaves empty."""
 
 
+class NotFiniteError(InputError):
+    """A model gave a score that is NaN or infinite."""
+
+
 @dataclass(frozen=True, slots=True)
 class TopN:
     """Lists of item numbers, best first.
@@ -117,7 +121,7 @@ def rank(
 
     Raises:
         InputError: k is out of range.
-        ValueError: a score is NaN or infinite.
+        NotFiniteError: a score is NaN or infinite.
 
     >>> rank(np.float32([[3, 1, 3]]), csr_array((1, 3), dtype=np.float32), 2).items_BK
     array([[0, 2]], dtype=int32)
@@ -128,7 +132,10 @@ def rank(
         raise InputError(f"k = {k} is out of range: choose 1 to {n_items}, the number of items")
     finite = np.isfinite(scores_BI).all(axis=1)
     if not finite.all():
-        raise ValueError(f"the scores of user {int(np.argmin(finite))} of the block are not finite")
+        raise NotFiniteError(
+            f"the scores of user {int(np.argmin(finite))} of the block are not finite: train the "
+            "model again with a lower learning rate"
+        )
     if rules.mask_seen:
         rows = np.repeat(np.arange(n_users), np.diff(given.indptr))
         scores_BI[rows, given.indices] = -np.inf

@@ -65,13 +65,16 @@ def long_table(users: Any, lists: TopN, items: IdMap) -> pa.Table:
         Columns `user`, `rank` (from 1), `item`, `score`; padded places have no row.
     """
     lengths = lists.lengths
+    # Types follow from the ids, not from the rows: a block without rows has them too.
+    user_type = pa.int64() if np.asarray(users).dtype.kind == "i" else pa.string()
+    item_type = pa.int64() if items.kind == "integer" else pa.string()
     kept = lists.items_BK >= 0
     ranks = np.arange(1, lists.items_BK.shape[1] + 1, dtype=np.int32)
     return pa.table(
         {
-            "user": pa.array(np.repeat(np.asarray(users), lengths)),
+            "user": pa.array(np.repeat(np.asarray(users), lengths), user_type),
             "rank": pa.array(np.broadcast_to(ranks, kept.shape)[kept]),
-            "item": pa.array(items.ids(lists.items_BK[kept])),
+            "item": pa.array(items.ids(lists.items_BK[kept]), item_type),
             "score": pa.array(lists.scores_BK[kept]),
         }
     )

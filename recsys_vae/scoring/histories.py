@@ -1,5 +1,6 @@
 """Histories of users, streamed from a long file, ready to be scored."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,15 @@ import pyarrow.csv
 import pyarrow.parquet
 from scipy.sparse import csr_array
 
-from recsys_vae.errors import InputError
+from recsys_vae.errors import InputError, reason
 from recsys_vae.ingest.columns import ColumnNames
-from recsys_vae.ingest.readers import canonical_rows, check_file, text_options
+from recsys_vae.ingest.readers import (
+    canonical_rows,
+    check_file,
+    integers_if_canonical,
+    is_canonical,
+    text_options,
+)
 from recsys_vae.interactions import IdArray, IdMap, Interactions
 from recsys_vae.interactions.interactions import csr_from_pairs
 
@@ -100,14 +107,28 @@ class HistorySource:
                     for batch in file.iter_batches(batch_size=ROWS_PER_READ):
                         yield pa.Table.from_batches([batch])
             else:
-                with pa.csv.open_csv(self.path, **text_options(suffix)) as reader:
-                    for batch in reader:
-                        yield pa.Table.from_batches([batch])
+                yield from self._text_tables(suffix)
         except (pa.ArrowException, OSError) as error:
-            reason = str(error).splitlines()[0].rstrip(".")
             raise InputError(
-                f"{self.path} cannot be read ({reason}): repair or export it again"
+                f"{self.path} cannot be read ({reason(error)}): repair or export it again"
             ) from error
+
+    def _text_tables(self, suffix: str) -> Iterator[pa.Table]:
+        """Stream a text file; a first pass over the ids alone tells integers from strings."""
+        options = text_options(self.path, suffix, self.columns)
+        id_columns = list(options["convert_options"].column_types)
+        integers = dict.fromkeys(id_columns, True)
+        with pa.csv.open_csv(self.path, **options) as reader:
+            for batch in reader:
+                for name in id_columns:
+                    integers[name] = integers[name] and is_canonical(batch.column(name))
+        with pa.csv.open_csv(self.path, **options) as reader:
+            for batch in reader:
+                table = pa.Table.from_batches([batch])
+                for name in (name for name in id_columns if integers[name]):
+                    place = table.column_names.index(name)
+                    table = table.set_column(place, name, integers_if_canonical(table[name]))
+                yield table
 
     def _rows(self, table: pa.Table, items: IdMap, rows_before: int) -> "_Rows":
         frame = canonical_rows(table, self.columns, self.path, rows_before=rows_before)
@@ -120,13 +141,14 @@ class HistorySource:
     def _block(self, rows: "_Rows", items: IdMap, finished: set[Any]) -> HistoryBlock:
         starts = rows.starts()
         users = rows.users[starts]
-        again = finished.intersection(users.tolist())
-        if again or len(set(users.tolist())) < len(users):
+        counts = Counter(users.tolist())
+        again = {user for user, count in counts.items() if count > 1 or user in finished}
+        if again:
             raise InputError(
-                f"{self.path}: the rows of user {min(map(str, again or users.tolist()))!r} are not "
+                f"{self.path}: the rows of user {min(map(str, again))!r} are not "
                 "next to each other: sort the file by user, or pass --unsorted to sort it in memory"
             )
-        finished.update(users.tolist())
+        finished.update(counts)
         lengths = np.diff(np.append(starts, len(rows.users)))
         row_numbers = np.repeat(np.arange(len(users)), lengths)
         known = rows.items >= 0

@@ -50,8 +50,8 @@ def ingest(options: IngestOptions) -> Ingested:
     """Read, clean, number and store interactions.
 
     Returns:
-        The interactions and the account; `options.out` holds `interactions/`, `items.parquet`
-        and `ingest.json`.
+        The interactions and the account; `options.out` holds `interactions/`,
+        `ingest.json` and, where titles are known, `items.parquet`.
 
     Raises:
         InputError: anything in the input is unusable; nothing is written then.
@@ -79,7 +79,8 @@ def ingest(options: IngestOptions) -> Ingested:
         }
         with atomic_folder(options.out) as temporary:
             save_interactions(interactions, temporary / INTERACTIONS)
-            catalogue.save(temporary / ITEMS)
+            if len(catalogue.frame):
+                catalogue.save(temporary / ITEMS)
             write_json(temporary / REPORT, report)
         run.params("cleaning", {**asdict(options.cleaning), "threshold": cleaned.threshold})
         run.dataset(interactions, "interactions", "ingest")

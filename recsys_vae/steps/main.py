@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from recsys_vae.errors import InputError
 from recsys_vae.ingest.cleaning import CleaningOptions
 from recsys_vae.ingest.columns import ColumnNames
 from recsys_vae.splitting import StrongOptions
@@ -75,9 +76,15 @@ def run_main(options: MainOptions) -> Outcome:
         What each step brought.
 
     Raises:
-        InputError: as the steps do.
+        InputError: a model is named twice, or as the steps do.
     """
     out = options.out
+    names = [recipe.model for recipe in options.recipes]
+    if len(set(names)) < len(names):
+        raise InputError(
+            f"--recipes {','.join(names)} names a model twice: compare two settings of one model "
+            "with 'train' and 'evaluate', each into its own --out"
+        )
     with step_run("main") as run:
         ingested = ingest(
             IngestOptions(
@@ -106,13 +113,14 @@ def run_main(options: MainOptions) -> Outcome:
             out=out / "evaluation",
         )
         first = next(iter(trained.values()))
+        titles = out / "data" / ITEMS
         k = min(options.k, len(parts.train.items))
         recommended = recommend(
             RecommendOptions(
                 model=str(first.folder),
                 histories=out / "split" / "test-given",
                 k=k,
-                items=out / "data" / ITEMS,
+                items=titles if titles.is_file() else None,
                 out=out / "lists" / "examples.csv",
             )
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recsys_vae.errors import InputError
+from recsys_vae.errors import InputError, reason
 from recsys_vae.models.base import Recommender
 from recsys_vae.models.zoo import ZOO, make_model
 
@@ -53,8 +53,8 @@ def read_recipe(reference: str, overrides: Iterable[str] = ()) -> Recipe:
             settings = tomllib.loads(path.read_text("utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise InputError(
-                f"recipe {path} cannot be read ({error}): give a model name ({', '.join(ZOO)}) "
-                "or a TOML file"
+                f"recipe {path} cannot be read ({reason(error)}): give a TOML file or a model "
+                f"name ({', '.join(ZOO)})"
             ) from error
         name = settings.pop("model", None)
         if not isinstance(name, str):

@@ -12,7 +12,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import Array
 
 import recsys_vae
-from recsys_vae.errors import InputError
+from recsys_vae.errors import InputError, reason
 from recsys_vae.interactions import IdMap
 from recsys_vae.models.base import Recommender
 from recsys_vae.tracking.runs import quiet
@@ -103,10 +103,9 @@ def model_folder(reference: str) -> Path:
     try:
         downloaded = Path(mlflow.artifacts.download_artifacts(reference))
     except (MlflowException, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
         raise InputError(
-            f"--model {reference} cannot be loaded ({reason}): check the name, the alias and "
-            "MLFLOW_TRACKING_URI"
+            f"--model {reference} cannot be loaded ({reason(error)}): check the name, the alias "
+            "and MLFLOW_TRACKING_URI"
         ) from error
     inside = sorted(downloaded.glob("artifacts/*/model.json"))
     return inside[0].parent if inside else downloaded

@@ -12,7 +12,7 @@ class TrainingConfig(BaseModel):
     small data, so that an epoch has about twenty steps, but at least 50.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(default=100, ge=1, description="passes over the training users")
     batch_size: int | None = Field(default=None, ge=1, description="users a step")

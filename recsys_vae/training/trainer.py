@@ -116,7 +116,9 @@ class _Best:
 
     def offer(self, metric: float, epoch: int, module: nn.Module) -> bool:
         if not math.isfinite(metric):
-            raise DivergenceError(f"the validation metric is {metric} in epoch {epoch}")
+            raise DivergenceError(
+                f"the validation metric is {metric} in epoch {epoch}: lower learning_rate"
+            )
         if metric <= self.metric:
             self.waited += 1
             return False

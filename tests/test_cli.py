@@ -1,0 +1,316 @@
+"""The command line: wrong input ends in one sentence, exit code 2, and nothing written."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recsys_vae.cli import cli, main
+from tests.conftest import tracking_store
+
+_VERBS = list(cli.commands)
+Refused = Callable[..., str]
+
+
+def _ratings(n_users: int = 40, n_items: int = 15) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = [(user, item) for user in range(n_users) for item in rng.permutation(n_items)[:8]]
+    return pd.DataFrame(rows, columns=["userId", "movieId"]).assign(rating=5.0)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Path]:
+    """Good data, a good split and two good models, with which one thing at a time is wrong."""
+    folder = tmp_path_factory.mktemp("cli")
+    with tracking_store(folder, empty_database):
+        _ratings().to_csv("ratings.csv", index=False)
+        _ratings(n_items=14).to_csv("others.csv", index=False)
+        for name in ("ratings", "others"):
+            main(["ingest", "--data", f"{name}.csv", "--out", f"{name}/data"])
+            held = ["--held-out-users", "10"]
+            main(["split", "--data", f"{name}/data", *held, "--out", f"{name}/split"])
+        quick = ["--set", "hidden=[8]", "--set", "latent=2", "--set", "training.epochs=1"]
+        main(["train", "--split", "ratings/split", *quick, "--out", "vae"])
+        main(["train", "--split", "ratings/split", "--recipe", "popularity", "--out", "popular"])
+        yield folder
+
+
+@pytest.fixture
+def refused(workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Run a verb that must refuse; `{tmp}` stands for a folder of the test. Gives the sentence."""
+
+    def run(*arguments: str, out: bool = True) -> str:
+        assert Path.cwd() == workspace
+        capsys.readouterr()
+        target = tmp_path / "result" / "out"
+        options = ["--out", str(target)] if out else []
+        filled = [one.replace("{tmp}", str(tmp_path)) for one in arguments]
+        with pytest.raises(SystemExit) as stopped:
+            main([*filled, *options])
+        assert stopped.value.code == 2
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        (line,) = shown.err.splitlines()
+        assert line.startswith("recsys-vae: ")
+        # A library's own reason may be quoted in brackets, of whatever form it is.
+        own_words = re.sub(r"\(.*\)", "()", line)
+        assert not re.search(r"[.!?]\s+[A-Z]", own_words), f"more than one sentence: {line}"
+        assert "Traceback" not in line
+        assert not target.exists()
+        assert list(target.parent.glob("**/*")) == []
+        return line
+
+    return run
+
+
+_HEADER = "userId,movieId,rating\n"
+_BAD_FILES = {
+    "empty file": ("bad.csv", "", "empty"),
+    "no rows": ("bad.csv", _HEADER, "no rows"),
+    "no item column": ("bad.csv", "userId,rating\n1,4\n", "--item-column"),
+    "no known column": ("bad.csv", "a,b\n1,4\n", "--user-column"),
+    "a word for a rating": ("bad.csv", _HEADER + "1,2,4\n1,3,good\n", "row 2.*good"),
+    "a negative rating": ("bad.csv", _HEADER + "1,2,4\n1,3,-1\n", "row 2.*-1.*--bad-rows"),
+    "a NaN rating": ("bad.csv", _HEADER + "1,2,4\n1,3,nan\n", "row 2.*nan.*--bad-rows"),
+    "a missing rating": ("bad.csv", _HEADER + "1,2,4\n1,3,\n", "row 2.*--bad-rows"),
+    "an infinite rating": ("bad.csv", _HEADER + "1,2,4\n1,3,inf\n", "row 2.*inf.*--bad-rows"),
+    "a missing id": ("bad.csv", _HEADER + "1,2,4\n1,,4\n", "row 2.*movieId"),
+    "a row too long": ("bad.csv", _HEADER + "1,2,4\n1,2,3,4\n", "bad.csv"),
+    "ratings all too low": ("bad.csv", _HEADER + "1,2,1\n1,3,2\n", "--threshold"),
+    "users with too few items": ("bad.csv", _HEADER + "1,2,5\n1,3,5\n", "--min-user-items"),
+    "no Parquet": ("bad.parquet", "PAR1 or so", "bad.parquet"),
+    "unknown format": ("bad.xlsx", "1", r"\.xlsx"),
+}
+
+
+@pytest.mark.parametrize("case", _BAD_FILES)
+def test_ingest_refuses_a_bad_file(refused: Refused, tmp_path: Path, case: str) -> None:
+    name, content, words = _BAD_FILES[case]
+    (tmp_path / name).write_text(content)
+    sentence = refused("ingest", "--data", f"{{tmp}}/{name}")
+    assert name in sentence
+    assert re.search(words, sentence)
+
+
+def test_ingest_refuses_bytes_that_are_no_text(refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_bytes(_HEADER.encode() + b"\xff\xfe\x00,2,4\n\xff,3,4\n")
+    assert "bad.csv" in refused("ingest", "--data", "{tmp}/bad.csv")
+
+
+@pytest.mark.parametrize("verb", ["ingest", "recommend", "score"])
+def test_a_truncated_parquet_file_is_refused(refused: Refused, tmp_path: Path, verb: str) -> None:
+    path = tmp_path / "cut.parquet"
+    _ratings().to_parquet(path)
+    path.write_bytes(path.read_bytes()[:-20])
+    source = ["--data"] if verb == "ingest" else ["--model", "popular", "--histories"]
+    out = ["--out", "{tmp}/result/out.csv"] if verb == "recommend" else []
+    assert "cut.parquet" in refused(verb, *source, str(path), *out, out=not out)
+
+
+_ASKED = ("recommend", "--model", "popular", "--histories", "ratings.csv")
+_SCORED = ("score", "--model", "popular", "--histories", "ratings.csv")
+_TRAINED = ("train", "--split", "ratings/split")
+_JUDGED = ("evaluate", "--split", "ratings/split", "--model")
+_BAD_OPTIONS = {
+    "missing file": (("ingest", "--data", "nowhere.csv"), "nowhere.csv"),
+    "a folder for a file": (("ingest", "--data", "ratings"), "folder"),
+    "missing titles": (("ingest", "--data", "ratings.csv", "--items", "no.csv"), "no.csv"),
+    "a column that is not there": (
+        ("ingest", "--data", "ratings.csv", "--user-column", "who"),
+        "who.*--user-column",
+    ),
+    "nothing above the threshold": (
+        ("ingest", "--data", "ratings.csv", "--threshold", "9"),
+        "threshold 9",
+    ),
+    "a threshold in words": (("ingest", "--threshold", "high"), "--threshold.*high"),
+    "an unknown option": (("ingest", "--treshold", "3"), "--treshold"),
+    "an unknown verb": (("ingst",), "ingst"),
+    "no data": (("split",), "--data"),
+    "data never ingested": (("split", "--data", "nowhere"), "nowhere"),
+    "more held-out users than users": (
+        ("split", "--data", "ratings/data", "--held-out-users", "20"),
+        "20.*40 users",
+    ),
+    "no held-out users": (("split", "--data", "ratings/data", "--held-out-users", "0"), "0"),
+    "a share above one": (("split", "--data", "ratings/data", "--held-out-share", "1.5"), "1.5"),
+    "a share of nan": (("split", "--data", "ratings/data", "--held-out-share", "nan"), "nan"),
+    "an unknown model": ((*_TRAINED, "--recipe", "mult-vea"), "mult-vea.*mult-vae"),
+    "a missing recipe": ((*_TRAINED, "--recipe", "mine.toml"), "mine.toml"),
+    "an unknown setting": ((*_TRAINED, "--set", "latnet=3"), "latnet"),
+    "a setting out of range": ((*_TRAINED, "--set", "latent=0"), "latent.*0"),
+    "a hidden layer of no width": ((*_TRAINED, "--set", "hidden=[0]"), "hidden"),
+    "no setting": ((*_TRAINED, "--set", "latent"), "latent"),
+    "an unknown device": ((*_TRAINED, "--device", "abacus"), "--device abacus"),
+    "a device that is not there": ((*_TRAINED, "--device", "cuda:99"), "cuda:99"),
+    "a negative seed": ((*_TRAINED, "--seed", "-1"), "--seed"),
+    "diverging training": ((*_TRAINED, "--set", "training.learning_rate=1e30"), "learning_rate"),
+    "a split never made": (("train", "--split", "nowhere"), "nowhere"),
+    "a model never trained": ((*_JUDGED, "nowhere"), "nowhere"),
+    "a model of other items": (
+        ("evaluate", "--split", "others/split", "--model", "popular"),
+        "popularity",
+    ),
+    "no model at all": ((*_JUDGED, ","), "--model"),
+    "an unknown metric": ((*_JUDGED, "popular", "--metrics", "hits@3"), "hits@3.*ndcg"),
+    "a metric at zero": ((*_JUDGED, "popular", "--metrics", "recall@0"), "recall@0"),
+    "no metric at all": ((*_JUDGED, "popular", "--metrics", ","), "--metrics"),
+    "an unknown part": ((*_JUDGED, "popular", "--part", "train"), "--part"),
+    "scoring k beyond the catalogue": ((*_SCORED, "--k", "16"), "k = 16.*1 to 15"),
+    "scoring k of zero": ((*_SCORED, "--k", "0"), "k = 0"),
+    "scoring with an unknown item": ((*_SCORED, "--allow", "777"), "--allow.*777"),
+    "scoring with the model of nobody": (
+        ("score", "--model", "nowhere", "--histories", "ratings.csv"),
+        "nowhere",
+    ),
+    "scoring no file": (("score", "--model", "popular", "--histories", "no.csv"), "no.csv"),
+    "all of it with an unknown model": (("main", "--recipes", "mult-vae,no-such"), "no-such"),
+    "all of it with no model": (("main", "--data", "ratings.csv", "--recipes", ","), "--recipes"),
+    "all of it with k of zero": (("main", "--k", "0"), "--k"),
+}
+
+
+@pytest.mark.parametrize("case", _BAD_OPTIONS)
+def test_a_bad_option_is_refused(refused: Refused, case: str) -> None:
+    arguments, words = _BAD_OPTIONS[case]
+    assert re.search(words, refused(*arguments))
+
+
+_BAD_LISTS = {
+    "an unknown user": (("--users", "1,4711"), "4711"),
+    "a word for a number": (("--users", "nobody"), "nobody"),
+    "k beyond the catalogue": (("--k", "16"), "k = 16.*1 to 15"),
+    "k of zero": (("--k", "0"), "k = 0"),
+    "k below zero": (("--k", "-3"), "k = -3"),
+    "an unknown item": (("--block", "777"), "--block.*777"),
+    "nothing allowed": (("--allow", "3", "--block", "3"), "--allow"),
+    "missing titles": (("--items", "no.csv"), "no.csv"),
+}
+
+
+@pytest.mark.parametrize("case", _BAD_LISTS)
+def test_recommend_refuses_what_it_cannot_answer(refused: Refused, case: str) -> None:
+    arguments, words = _BAD_LISTS[case]
+    sentence = refused(*_ASKED, *arguments, "--out", "{tmp}/result/out.csv", out=False)
+    assert re.search(words, sentence)
+
+
+def test_recommend_refuses_an_unknown_output_format(refused: Refused) -> None:
+    sentence = refused(*_ASKED, "--out", "{tmp}/result/out.xls", out=False)
+    assert re.search(r"\.xls.*\.csv", sentence)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "models:/no-such-model@challenger", "models:/no-such-model/1", "models:/", "models:/x@",
+        "runs:/0123456789abcdef/model",
+    ],
+)  # fmt: skip
+def test_a_model_that_the_registry_does_not_have_is_refused(refused: Refused, uri: str) -> None:
+    assert uri in refused("score", "--model", uri, "--histories", "ratings.csv")
+
+
+@pytest.mark.parametrize("file", ["train/data.npy", "test-given/items.arrow", "split.json"])
+@pytest.mark.parametrize("how", ["cut", "gone"])
+def test_a_damaged_split_is_refused(
+    refused: Refused, workspace: Path, tmp_path: Path, file: str, how: str
+) -> None:
+    shutil.copytree(workspace / "ratings" / "split", tmp_path / "split")
+    _damage(tmp_path / "split" / file, how)
+    assert "split" in refused("train", "--split", "{tmp}/split", "--recipe", "popularity")
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "items.arrow", "model.json"])
+@pytest.mark.parametrize("how", ["cut", "gone"])
+def test_a_damaged_model_is_refused(
+    refused: Refused, workspace: Path, tmp_path: Path, file: str, how: str
+) -> None:
+    shutil.copytree(workspace / "vae", tmp_path / "model")
+    _damage(tmp_path / "model" / file, how)
+    assert "model" in refused("score", "--model", "{tmp}/model", "--histories", "ratings.csv")
+
+
+def _damage(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    path.unlink()
+    if how == "cut":
+        path.write_bytes(content[: len(content) // 2])
+
+
+def test_scoring_refuses_rows_that_are_not_grouped_by_user(
+    refused: Refused, tmp_path: Path
+) -> None:
+    _ratings().sort_values("movieId").to_csv(tmp_path / "mixed.csv", index=False)
+    sentence = refused("score", "--model", "popular", "--histories", "{tmp}/mixed.csv")
+    assert "--unsorted" in sentence
+
+
+def test_scoring_does_not_overwrite_a_folder_of_other_things(
+    refused: Refused, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("years of work")
+    assert "mine" in refused(*_SCORED, "--out", "{tmp}/mine", out=False)
+    assert [path.name for path in mine.iterdir()] == ["thesis.tex"]
+
+
+def test_an_out_folder_that_cannot_be_made_is_refused(refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    data = ("ingest", "--data", "ratings.csv")
+    assert "file" in refused(*data, "--out", "{tmp}/file/out", out=False)
+
+
+@pytest.mark.usefixtures("workspace")
+def test_bad_rows_can_be_dropped_and_repeated_rows_are_counted(tmp_path: Path) -> None:
+    good = _ratings()
+    bad = pd.DataFrame({"userId": [1, 1], "movieId": [1, 2], "rating": [-1.0, float("nan")]})
+    pd.concat([good, good.head(7), bad]).to_csv(tmp_path / "rough.csv", index=False)
+    rough = ["--data", str(tmp_path / "rough.csv"), "--bad-rows", "drop"]
+    main(["ingest", *rough, "--out", str(tmp_path / "out")])
+    steps = json.loads((tmp_path / "out" / "ingest.json").read_text())["steps"]
+    lost = {step["name"]: step["rows_in"] - step["rows_out"] for step in steps}
+    assert [count for count in lost.values() if count] == [2, 7]
+    assert lost["drop repeated user-item pairs"] == 7
+    ingested = json.loads((tmp_path / "out/interactions/interactions.json").read_text())
+    assert ingested["interactions"] == len(good)
+
+
+@pytest.mark.usefixtures("workspace")
+def test_an_empty_option_means_not_given(tmp_path: Path) -> None:
+    plain = ["ingest", "--data", "ratings.csv"]
+    empty = ["--items", "", "--threshold", "", "--user-column=", "--rating-column", ""]
+    main([*plain, "--out", str(tmp_path / "one")])
+    main([*plain, *empty, "--out", str(tmp_path / "other")])
+    one, other = (json.loads((tmp_path / n / "ingest.json").read_text()) for n in ("one", "other"))
+    assert one == other
+
+
+def test_a_required_option_that_is_empty_is_missing(refused: Refused) -> None:
+    assert "--out" in refused("ingest", "--data", "ratings.csv", "--out", "", out=False)
+
+
+@pytest.mark.parametrize("verb", _VERBS)
+def test_the_help_of_every_verb_explains_and_shows_an_example(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([verb, "--help"])
+    shown = capsys.readouterr().out
+    assert f"Example: recsys-vae {verb} --" in " ".join(shown.split())
+    assert "Options:" in shown
+
+
+def test_the_help_lists_the_verbs_in_the_order_of_the_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main(["--help"])
+    shown = capsys.readouterr().out
+    places = [shown.index(f"\n  {verb} ") for verb in _VERBS]
+    assert _VERBS == ["ingest", "split", "train", "evaluate", "recommend", "score", "main"]
+    assert places == sorted(places)

@@ -1,0 +1,38 @@
+"""Importing the package is cheap."""
+
+import subprocess
+import sys
+
+import pytest
+
+_HEAVY = ("torch", "mlflow", "implicit", "matplotlib", "pandas", "pyarrow", "scipy", "numpy")
+
+
+def _loaded_by(statement: str) -> set[str]:
+    program = (
+        f"import sys\n{statement}\nprint(*sorted({{m.partition('.')[0] for m in sys.modules}}))"
+    )
+    command = [sys.executable, "-W", "error", "-c", program]
+    return set(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
+
+
+def test_importing_the_package_pulls_in_nothing_heavy() -> None:
+    loaded = _loaded_by("import recsys_vae")
+    assert "recsys_vae" in loaded
+    assert loaded.isdisjoint(_HEAVY)
+
+
+def test_the_command_line_is_told_of_before_anything_heavy_is_imported() -> None:
+    assert _loaded_by("import recsys_vae.cli").isdisjoint(_HEAVY)
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("recsys_vae.models.zoo", {"mlflow", "implicit", "matplotlib"}),
+        ("recsys_vae.nn.towers", {"mlflow", "implicit", "matplotlib", "pandas"}),
+        ("recsys_vae.interactions", {"torch", "mlflow", "implicit", "matplotlib"}),
+    ],
+)
+def test_a_room_pulls_in_only_what_it_needs(module: str, absent: set[str]) -> None:
+    assert _loaded_by(f"import {module}").isdisjoint(absent)

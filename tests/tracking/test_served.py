@@ -1,0 +1,202 @@
+"""The model as MLflow serves it: lists for histories never seen, without pickle."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.exceptions import MlflowException
+
+from recsys_vae.interactions import Interactions
+from recsys_vae.models.base import FitOptions, Recommender
+from recsys_vae.models.zoo import load_model, make_model, save_model
+from recsys_vae.ranking import ItemRules, rank
+from recsys_vae.tracking.registry import log_model, model_folder
+from recsys_vae.tracking.runs import step_run
+from tests.conftest import Checkerboard, tracking_store
+from tests.contract import pickled
+
+_SETTINGS: dict[str, Any] = {"hidden": [16], "latent": 4, "training": {"epochs": 2}}
+_LOAD_ELSEWHERE = """
+import json, sys
+import mlflow, pandas
+model = mlflow.pyfunc.load_model("models:/recsys-vae@challenger")
+frame = pandas.DataFrame({"history": json.loads(sys.argv[1])})
+print(json.dumps(model.predict(frame, params={"k": 3}).to_dict("list")))
+"""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A fitted model, and the same one through MLflow."""
+
+    model: Recommender
+    pyfunc: Any
+    uri: str
+    folder: Path
+
+
+def _serve(train: Interactions, folder: Path, database: Path) -> Iterator[Served]:
+    with tracking_store(folder, database):
+        model = make_model("mult-vae", _SETTINGS).fit(train, FitOptions(device="cpu"))
+        save_model(model, folder / "model")
+        with step_run("train"):
+            uri = log_model(model, folder / "model", register="recsys-vae")
+        # Served from its own copy: neither the model's folder nor any data are left.
+        (folder / "model").rename(folder / "gone")
+        yield Served(model, mlflow.pyfunc.load_model(uri), uri, folder)
+
+
+class _Laws:
+    """What holds for integer and string ids alike."""
+
+    ids: ClassVar[list[Any]]
+    unknown: ClassVar[Any]
+
+    def test_it_answers_under_its_alias(self, served: Served) -> None:
+        assert served.uri == "models:/recsys-vae@challenger"
+
+    def test_it_ranks_histories_never_seen_as_the_model_itself_does(self, served: Served) -> None:
+        history = self.ids[1:6:2]
+        answer = served.pyfunc.predict(pd.DataFrame({"history": [history]}), params={"k": 4})
+        items = served.model.items
+        row = pd.DataFrame({"user": 0, "item": pd.Series(history, dtype=object).tolist()})
+        given = Interactions.from_frame(row, items=items).matrix
+        lists = rank(served.model.score(given), given, 4, ItemRules())
+        assert answer["items"][0] == items.ids(lists.items_BK[0]).tolist()
+        # Batches of other sizes round otherwise; here both have one user.
+        assert answer["scores"][0] == lists.scores_BK[0].astype(float).tolist()
+        assert not set(answer["items"][0]) & set(history)
+
+    def test_scores_fall_along_the_list(self, served: Served) -> None:
+        answer = served.pyfunc.predict(pd.DataFrame({"history": [self.ids[:3], self.ids[5:7]]}))
+        for scores in answer["scores"]:
+            assert scores == sorted(scores, reverse=True)
+            assert np.isfinite(scores).all()
+
+    def test_unknown_ids_are_ignored(self, served: Served) -> None:
+        both = [self.ids[:3], [*self.ids[:3], self.unknown]]
+        answer = served.pyfunc.predict(pd.DataFrame({"history": both}))
+        assert answer["items"][0] == answer["items"][1]
+
+    @pytest.mark.parametrize("others", [False, True])
+    def test_an_empty_history_is_answered_too(self, served: Served, others: bool) -> None:
+        frame = pd.DataFrame({"history": [[], self.ids[:2]] if others else [[]]})
+        answer = served.pyfunc.predict(frame)
+        assert len(answer) == len(frame)
+        assert len(answer["items"][0]) == 10
+        assert np.isfinite(answer["scores"][0]).all()
+
+    def test_k_is_the_length_of_the_list_up_to_what_there_is(self, served: Served) -> None:
+        frame = pd.DataFrame({"history": [self.ids[:4]]})
+        n_items = len(served.model.items)
+        lengths = {
+            k: len(served.pyfunc.predict(frame, params={"k": k})["items"][0])
+            for k in (1, 7, n_items, 10 * n_items)
+        }
+        assert lengths == {1: 1, 7: 7, n_items: n_items - 4, 10 * n_items: n_items - 4}
+
+    def test_a_k_of_zero_is_refused(self, served: Served) -> None:
+        frame = pd.DataFrame({"history": [self.ids[:4]]})
+        with pytest.raises((ValueError, MlflowException), match="k = 0"):
+            served.pyfunc.predict(frame, params={"k": 0})
+
+    def test_the_history_is_shown_again_where_it_is_asked_for(self, served: Served) -> None:
+        frame = pd.DataFrame({"history": [self.ids[:4]]})
+        n_items = len(served.model.items)
+        params = {"k": n_items, "mask_seen": False}
+        answer = served.pyfunc.predict(frame, params=params)
+        assert set(answer["items"][0]) == set(served.model.items.ids(range(n_items)).tolist())
+
+    def test_two_thousand_histories_are_answered_row_by_row(self, served: Served) -> None:
+        histories = [self.ids[n % 5 : n % 5 + n % 4] for n in range(2_003)]
+        answer = served.pyfunc.predict(pd.DataFrame({"history": histories}), params={"k": 2})
+        assert len(answer) == 2_003
+        # Row 1999 is like row 19 (n mod 20), in another block.
+        assert answer["items"][1_999] == answer["items"][19]
+        seen = [
+            set(items) & set(taken) for items, taken in zip(answer["items"], histories, strict=True)
+        ]
+        assert not any(seen)
+
+    def test_the_logged_artifacts_hold_the_model_and_no_pickle(self, served: Served) -> None:
+        logged = Path(mlflow.artifacts.download_artifacts(served.uri))
+        names = {path.name for path in logged.rglob("*")}
+        assert {"MLmodel", "weights.safetensors", "model.json", "served.py"} <= names
+        assert pickled(logged) == []
+        example = json.loads((logged / "input_example.json").read_text())
+        assert example["columns"] == ["history"]
+
+    def test_its_folder_is_found_by_its_uri(self, served: Served) -> None:
+        loaded = load_model(model_folder(served.uri))
+        assert loaded.items.fingerprint == served.model.items.fingerprint
+
+    def test_a_fresh_process_answers_alike(self, served: Served, tmp_path: Path) -> None:
+        histories = [self.ids[:3], []]
+        command = [sys.executable, "-c", _LOAD_ELSEWHERE, json.dumps(histories)]
+        done = subprocess.run(command, check=True, cwd=tmp_path, capture_output=True, text=True)
+        here = served.pyfunc.predict(pd.DataFrame({"history": histories}), params={"k": 3})
+        assert json.loads(done.stdout.splitlines()[-1]) == here.to_dict("list")
+
+
+class TestIntegerIds(_Laws):
+    ids: ClassVar = list(range(100, 124))
+    unknown = 999
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def served(
+        checkerboard: Checkerboard,
+        empty_database: Path,
+        tmp_path_factory: pytest.TempPathFactory,
+    ) -> Iterator[Served]:
+        frame = checkerboard.train.frame()
+        train = Interactions.from_frame(frame.assign(item=frame["item"] + 100))
+        yield from _serve(train, tmp_path_factory.mktemp("integers"), empty_database)
+
+
+class TestStringIds(_Laws):
+    ids: ClassVar = [f"Übung {number:02d}" for number in range(24)]
+    unknown = "no such item"
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def served(
+        checkerboard: Checkerboard,
+        empty_database: Path,
+        tmp_path_factory: pytest.TempPathFactory,
+    ) -> Iterator[Served]:
+        frame = checkerboard.train.frame()
+        names = frame["item"].map("Übung {:02d}".format)
+        train = Interactions.from_frame(frame.assign(item=names))
+        yield from _serve(train, tmp_path_factory.mktemp("strings"), empty_database)
+
+
+def test_a_second_version_takes_over_the_alias(store: Path, checkerboard: Checkerboard) -> None:
+    popular = make_model("popularity", {}).fit(checkerboard.train, FitOptions())
+    save_model(popular, store / "model")
+    for _ in range(2):
+        with step_run("train"):
+            uri = log_model(popular, store / "model", register="recsys-vae")
+    version = mlflow.MlflowClient().get_model_version_by_alias("recsys-vae", "challenger")
+    assert int(version.version) == 2
+    assert load_model(model_folder(uri)).name == "popularity"
+
+
+def test_without_a_name_a_model_is_logged_but_not_registered(
+    store: Path, checkerboard: Checkerboard
+) -> None:
+    popular = make_model("popularity", {}).fit(checkerboard.train, FitOptions())
+    save_model(popular, store / "model")
+    with step_run("train"):
+        uri = log_model(popular, store / "model", register=None)
+    assert list(mlflow.MlflowClient().search_registered_models()) == []
+    answer = mlflow.pyfunc.load_model(uri).predict(pd.DataFrame({"history": [[1, 2]]}))
+    assert len(answer["items"][0]) == 10
