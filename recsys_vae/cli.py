@@ -1,5 +1,6 @@
 """The command line: one verb a step; wrong input ends in one sentence and exit code 2."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -109,6 +110,9 @@ _FITTING = _options(
     click.option("--seed", type=click.IntRange(0), default=0, show_default=True),
     click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda"),
 )
+_FRESH = click.option(
+    "--fresh", is_flag=True, help="start over even if an unfinished training lies there"
+)
 _RULES = _options(
     click.option("--allow", callback=_comma_separated, help="only these items, comma-separated"),
     click.option("--block", callback=_comma_separated, help="not these items, comma-separated"),
@@ -201,10 +205,14 @@ def split(**values: Any) -> None:
 @click.option("--recipe", default="mult-vae", help="model name or TOML file")
 @click.option("--set", "overrides", multiple=True, help="a setting, such as training.epochs=5")
 @_FITTING
+@_FRESH
 @click.option("--register", help="name in MLflow's registry; default: not registered")
 @_path("--out", required=True, help="folder to write the model to")
 def train(**values: Any) -> None:
     """Fit a model; the weights with the best validation NDCG@100 are kept.
+
+    An interrupted training goes on where it was when the same command is given again. Several
+    processes train as one under torchrun: torchrun --nproc-per-node 2 -m recsys_vae train ...
 
     Example: recsys-vae train --split outputs/split --recipe mult-vae --out outputs/mult-vae
     """
@@ -219,7 +227,10 @@ def train(**values: Any) -> None:
         seed=values["seed"],
         device=values["device"],
         register=values["register"],
+        fresh=values["fresh"],
     )
+    if done is None:
+        return
     click.echo(
         f"{done.model.name}: validation {VALIDATION_METRIC} {done.validation:.4f} "
         f"after {done.seconds:.1f} s\nwritten: {done.folder}, in MLflow: {done.uri}"
@@ -330,6 +341,7 @@ def score(**values: Any) -> None:
 )  # fmt: skip
 @click.option("--k", type=click.IntRange(1), default=10, help="list length")
 @_FITTING
+@_FRESH
 @_path("--out", help="folder to write; default: outputs/NAME-OF-THE-DATA")
 def run_everything(**values: Any) -> None:
     """Do it all: ingest, split, train, evaluate, recommend and score, under one MLflow run.
@@ -350,6 +362,7 @@ def run_everything(**values: Any) -> None:
         k=values["k"],
         seed=values["seed"],
         device=values["device"],
+        fresh=values["fresh"],
         out=values["out"] or Path("outputs") / Path(values["data"]).stem,
     )
     click.echo(console.outcome(run_main(options)))
@@ -362,6 +375,8 @@ def _fail(sentence: str, code: int) -> NoReturn:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 on success, 2 on wrong input, 130 when interrupted."""
+    # Read when torch is imported: threads that wait by spinning cost a shared machine dearly.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         cli.main(arguments, prog_name="recsys-vae", standalone_mode=False)
     except InputError as error:

@@ -16,6 +16,7 @@ from recsys_vae.splitting import FoldIn
 
 METRICS: Final = {"recall": recall, "ndcg": ndcg}
 DEFAULT_METRICS: Final = ("recall@20", "recall@50", "ndcg@100")
+_SCORES_AT_ONCE: Final = 2**26
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def evaluate(
     fold: FoldIn,
     metrics: Sequence[str] = DEFAULT_METRICS,
     *,
-    block: int = 500,
+    block: int | None = None,
 ) -> Evaluation:
     """Rank all items that were not given, and judge the lists.
 
@@ -71,7 +72,8 @@ def evaluate(
         model: fitted.
         fold: given and held-out items of the same users.
         metrics: such as "recall@20"; a k beyond the catalogue judges the whole catalogue.
-        block: users scored at once; it does not change the result.
+        block: users scored at once, by default as many as 256 MiB of scores hold, at most 500; it
+            does not change the result.
 
     Returns:
         The metrics, user by user.
@@ -83,6 +85,8 @@ def evaluate(
     asked = {name: parse_metric(name) for name in metrics}
     n_users, n_items = fold.given.matrix.shape
     longest = min(n_items, max(k for _, k in asked.values()))
+    if block is None:
+        block = max(1, min(500, _SCORES_AT_ONCE // n_items))
     collected: dict[str, list[PerUser]] = {name: [] for name in asked}
     for start in range(0, n_users, block):
         given = fold.given.matrix[start : start + block]

@@ -5,11 +5,12 @@ Legend: B users in the batch, I items, H hidden width, Z latent width.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import Field
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
@@ -17,11 +18,17 @@ from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig, NotFittedError
 from recsys_vae.nn.gaussian import Distribution
 from recsys_vae.nn.noise import Noise
-from recsys_vae.nn.sparse_linear import SparseBatch
+from recsys_vae.nn.sparse_linear import SparseBatch, SparseLinear
+from recsys_vae.nn.towers import ItemDecoder
 from recsys_vae.training.batches import BatchPlan, sparse_batch
 from recsys_vae.training.config import TrainingConfig
 from recsys_vae.training.device import choose_device
-from recsys_vae.training.trainer import EpochRecord, Objective, Phase, RunContext, train
+from recsys_vae.training.distributed import join_world
+from recsys_vae.training.host import prepare_host
+from recsys_vae.training.records import EpochRecord, Objective, Phase, RunContext
+from recsys_vae.training.trainer import Trainer, steps_per_epoch
+
+_LARGE_CATALOGUE: Final = 200_000
 
 
 class Autoencoder(nn.Module, ABC):
@@ -43,11 +50,40 @@ class Autoencoder(nn.Module, ABC):
         """Train everything at once, unless a model says otherwise."""
         return [Phase("all", tuple(self.parameters()))]
 
+    def learn_counts(self, counts_I: Tensor) -> None:
+        """Be told before training how often each item was taken."""
+        for module in self.modules():
+            if isinstance(module, ItemDecoder):
+                module.learn_counts(counts_I)
+
+    def row_sparse(self) -> list[nn.Parameter]:
+        """Give the parameters whose gradients are row-sparse."""
+        found: list[nn.Parameter] = []
+        for module in self.modules():
+            if isinstance(module, SparseLinear) and module.sparse_gradient:
+                found.append(module.weight_IH)
+            if isinstance(module, ItemDecoder) and module.negatives is not None:
+                found += [module.weight_IH, module.bias_I]
+        return found
+
 
 class NeuralConfig(ModelConfig):
     """The config of a model that is trained by gradient steps."""
 
+    softmax: Literal["auto", "exact", "sampled"] = Field(
+        default="auto",
+        description="over the items in training: exact, or sampled with row-sparse updates, whose "
+        "cost does not grow with the catalogue; auto: sampled above 200,000 items",
+    )
+    negatives: int = Field(default=8192, ge=1, description="draws a step of the sampled softmax")
     training: TrainingConfig = TrainingConfig()
+
+    def negatives_for(self, n_items: int) -> int | None:
+        """Give the draws a step, or None for the exact softmax."""
+        sampled = (
+            n_items > _LARGE_CATALOGUE if self.softmax == "auto" else self.softmax == "sampled"
+        )
+        return self.negatives if sampled else None
 
     def kl_schedule(self, total_steps: int) -> Callable[[int], float]:
         """Give the KL weight by step; without a KL term it does not matter."""
@@ -93,24 +129,34 @@ class NeuralRecommender(ABC):
     def fit(self, train_data: Interactions, options: FitOptions) -> Self:
         """Train on the given users; the best weights by `options.validate` are kept."""
         device = choose_device(options.device)
+        prepare_host()
         config = self.config.training
         self._items = train_data.items
         generator = torch.Generator().manual_seed(options.seed)
-        self._network = self.build(len(train_data.items), generator).to(device)
-        n_users = len(train_data.users)
-        size = config.users_per_step(n_users)
-        plan = BatchPlan(train_data.matrix, size, options.seed, device)
-        passes = sum(phase.passes for phase in self._network.phases())
+        network = self._network = self.build(len(train_data.items), generator).to(device)
+        counts_I = np.bincount(train_data.matrix.indices, minlength=len(train_data.items))
+        network.learn_counts(torch.from_numpy(counts_I).to(device))
+        size = config.users_per_step(len(train_data.users))
+        plan = BatchPlan(train_data.matrix, size, options.seed, device, join_world(device))
         validate = options.validate
+        identity = {
+            "model": self.name,
+            "config": self.config.model_dump_json(),
+            "data": train_data.fingerprint,
+            "seed": str(options.seed),
+        }
         run = RunContext(
             seed=options.seed,
             device=device,
             validate=None if validate is None else lambda: validate(self),
             on_epoch=options.on_epoch,
             progress=self.name if options.progress else None,
+            checkpoint=options.checkpoint,
+            identity=identity,
         )
-        schedule = self.config.kl_schedule(config.epochs * plan.steps_per_epoch * passes)
-        self.history = train(self._network, plan, config, schedule, run)
+        total_steps = config.epochs * steps_per_epoch(plan, network.phases())
+        schedule = self.config.kl_schedule(total_steps)
+        self.history = Trainer(network, plan, config, schedule, run).train()
         return self
 
     @torch.inference_mode()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.sparse import csr_array
 
 from recsys_vae.errors import InputError
 from recsys_vae.interactions import IdMap, Interactions
-from recsys_vae.training.trainer import EpochRecord
+from recsys_vae.training.records import EpochRecord
 
 FloatMatrix = npt.NDArray[np.float32]
 
@@ -32,6 +33,8 @@ class FitOptions:
         validate: judges the model during the fit, higher is better (for early stopping).
         on_epoch: is told of every epoch.
         progress: whether a progress bar may be shown (on terminals only).
+        checkpoint: folder of the checkpoints; an unfinished training of the same model, data and
+            seed goes on from there. None: no checkpoints. Only trained networks make any.
     """
 
     seed: int = 0
@@ -39,6 +42,7 @@ class FitOptions:
     validate: "Callable[[Recommender], float] | None" = None
     on_epoch: Callable[[EpochRecord], None] | None = None
     progress: bool = False
+    checkpoint: Path | None = None
 
 
 class Recommender(Protocol):

@@ -12,10 +12,11 @@ from torch import Tensor
 from recsys_vae.models.autoencoder import Autoencoder, NeuralConfig, NeuralRecommender
 from recsys_vae.nn.gaussian import PointMass
 from recsys_vae.nn.noise import Noise
+from recsys_vae.nn.precision import widened
 from recsys_vae.nn.sparse_linear import SparseBatch
 from recsys_vae.nn.towers import HistoryEncoder, ItemDecoder, initialise
 from recsys_vae.training.config import TrainingConfig
-from recsys_vae.training.trainer import Objective
+from recsys_vae.training.records import Objective
 
 
 class MultDAEConfig(NeuralConfig):
@@ -42,13 +43,18 @@ class MultDAENetwork(Autoencoder):
         """Build the layers and draw their weights."""
         super().__init__()
         widths = [*config.hidden, config.latent]
-        self.encoder = HistoryEncoder(n_items, widths, config.dropout)
-        self.decoder = ItemDecoder(n_items, widths[::-1])
+        negatives = config.negatives_for(n_items)
+        self.encoder = HistoryEncoder(
+            n_items, widths, config.dropout, sparse_gradient=negatives is not None
+        )
+        self.decoder = ItemDecoder(
+            n_items, widths[::-1], precision=config.training.precision, negatives=negatives
+        )
         initialise(self, generator)
 
     def encode(self, batch: SparseBatch, noise: Noise | None = None) -> PointMass:
         """Give the code of each user; with `noise`, entries of the input are dropped."""
-        return PointMass(self.encoder(batch, noise))
+        return PointMass(widened(self.encoder(batch, noise)))
 
     def decode(self, z_BZ: Tensor) -> Tensor:
         """Give logits_BI."""
@@ -60,7 +66,7 @@ class MultDAENetwork(Autoencoder):
 
         The penalty lambda |W|^2 is the optimiser's weight decay.
         """
-        loss = self.decoder.nll(self.encode(batch, noise).mean_BZ, batch).mean()
+        loss = self.decoder.nll(self.encode(batch, noise).mean_BZ, batch, noise).mean()
         return Objective(loss, {"reconstruction": loss})
 
 

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from recsys_vae.models.autoencoder import Autoencoder, NeuralConfig, NeuralRecommender
 from recsys_vae.nn.gaussian import DiagonalGaussian
 from recsys_vae.nn.noise import Noise
+from recsys_vae.nn.precision import widened
 from recsys_vae.nn.schedules import LinearAnnealing
 from recsys_vae.nn.sparse_linear import SparseBatch
 from recsys_vae.nn.towers import HistoryEncoder, ItemDecoder, initialise
-from recsys_vae.training.trainer import Objective
+from recsys_vae.training.records import Objective
 
 
 class MultVAEConfig(NeuralConfig):
@@ -55,16 +56,23 @@ class MultVAENetwork(Autoencoder):
     def __init__(self, config: MultVAEConfig, n_items: int, generator: torch.Generator) -> None:
         """Build the layers and draw their weights."""
         super().__init__()
-        self.encoder = HistoryEncoder(n_items, config.hidden, config.dropout)
-        self.mean = nn.Linear(config.hidden[-1], config.latent)
-        self.log_variance = nn.Linear(config.hidden[-1], config.latent)
-        self.decoder = ItemDecoder(n_items, [config.latent, *reversed(config.hidden)])
+        negatives = config.negatives_for(n_items)
+        self.encoder = HistoryEncoder(
+            n_items, config.hidden, config.dropout, sparse_gradient=negatives is not None
+        )
+        self.posterior = nn.Linear(config.hidden[-1], 2 * config.latent)
+        self.decoder = ItemDecoder(
+            n_items,
+            [config.latent, *reversed(config.hidden)],
+            precision=config.training.precision,
+            negatives=negatives,
+        )
         initialise(self, generator)
 
     def encode(self, batch: SparseBatch, noise: Noise | None = None) -> DiagonalGaussian:
         """Give q(z|x) = N(mu(x), diag sigma(x)^2); with `noise`, inputs are dropped."""
-        hidden_BH = self.encoder(batch, noise)
-        return DiagonalGaussian(self.mean(hidden_BH), self.log_variance(hidden_BH))
+        parameters = widened(self.posterior(self.encoder(batch, noise)))
+        return DiagonalGaussian(*parameters.chunk(2, dim=1))
 
     def decode(self, z_BZ: Tensor) -> Tensor:
         """Give logits_BI."""
@@ -74,7 +82,7 @@ class MultVAENetwork(Autoencoder):
     def objective(self, batch: SparseBatch, kl_weight: float, noise: Noise) -> Objective:
         """Give the negative ELBO with a weighted KL term, equation 6 of the paper."""
         posterior = self.encode(batch, noise)
-        reconstruction = self.decoder.nll(posterior.sample(noise), batch).mean()
+        reconstruction = self.decoder.nll(posterior.sample(noise), batch, noise).mean()
         kl = posterior.kl().mean()
         return Objective(
             reconstruction + kl_weight * kl, {"reconstruction": reconstruction, "kl": kl}

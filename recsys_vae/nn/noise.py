@@ -72,6 +72,12 @@ class Noise:
         bits = mix(self._keys(stream)[users] + positions * _GOLDEN)
         return _shift(bits, 40).to(torch.float32) * 2.0**-24
 
+    def generator(self, *, stream: int = 2) -> torch.Generator:
+        """Make a generator for what is drawn once a step, for all users alike."""
+        key = torch.tensor([self.seed, self.step, stream], dtype=torch.int64)
+        folded = mix(key[2] + mix(key[1] + mix(key[0])))
+        return torch.Generator(self.users.device).manual_seed(int(folded))
+
     def normal(self, width: int, *, stream: int = 1) -> Tensor:
         """Draw standard normal noise by the Box-Muller transform.
 

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from recsys_vae.nn.likelihoods import multinomial_nll
 from recsys_vae.nn.noise import Noise
+from recsys_vae.nn.precision import Precision
+from recsys_vae.nn.sampled import NegativeSampler, sampled_multinomial_nll
 from recsys_vae.nn.sparse_linear import SparseBatch, SparseLinear
 
 
@@ -42,20 +44,30 @@ class HistoryEncoder(nn.Module):
         n_items: I.
         widths: of the layers, first to last.
         dropout: probability of dropping an entry of the input in training.
+        sparse_gradient: whether the first layer's weight gets a row-sparse gradient.
     """
 
-    def __init__(self, n_items: int, widths: Sequence[int], dropout: float) -> None:
+    def __init__(
+        self,
+        n_items: int,
+        widths: Sequence[int],
+        dropout: float,
+        *,
+        sparse_gradient: bool = False,
+    ) -> None:
         """Build the layers; the caller initialises them."""
         super().__init__()
         self.dropout = dropout
-        self.first = SparseLinear(n_items, widths[0])
+        self.first = SparseLinear(n_items, widths[0], sparse_gradient=sparse_gradient)
         self.rest = _tanh_layers(widths)
 
     def forward(self, batch: SparseBatch, noise: Noise | None = None) -> Tensor:
         """Give hidden_BH; without `noise` nothing is dropped."""
         history = batch.l2_normalised()
         if noise is not None and self.dropout > 0:
-            history = history.dropout(self.dropout, noise.uniform(batch.rows, batch.items))
+            history = history.dropout(
+                self.dropout, noise.uniform(batch.user_numbers(), batch.items)
+            )
         hidden_BH: Tensor = self.rest(torch.tanh(self.first(history)))
         return hidden_BH
 
@@ -66,11 +78,23 @@ class ItemDecoder(nn.Module):
     Args:
         n_items: I.
         widths: Z first, then the hidden layers; one width alone decodes z directly.
+        precision: of the products with W in training.
+        negatives: draws a step for a sampled softmax; None: the exact one.
     """
 
-    def __init__(self, n_items: int, widths: Sequence[int]) -> None:
+    def __init__(
+        self,
+        n_items: int,
+        widths: Sequence[int],
+        *,
+        precision: Precision = "auto",
+        negatives: int | None = None,
+    ) -> None:
         """Build the layers; the caller initialises them."""
         super().__init__()
+        self.precision: Precision = precision
+        self.negatives = negatives
+        self.sampler: NegativeSampler | None = None
         self.hidden = _tanh_layers(widths)
         self.weight_IH = nn.Parameter(torch.empty(n_items, widths[-1]))
         self.bias_I = nn.Parameter(torch.zeros(n_items))
@@ -79,6 +103,26 @@ class ItemDecoder(nn.Module):
         """Give logits_BI."""
         return torch.addmm(self.bias_I, self.hidden(z_BZ), self.weight_IH.T)
 
-    def nll(self, z_BZ: Tensor, target: SparseBatch) -> Tensor:
-        """Give the negative multinomial log-likelihood of the histories, (B,), in nats."""
-        return multinomial_nll(self.hidden(z_BZ), self.weight_IH, self.bias_I, target)
+    def nll(self, z_BZ: Tensor, target: SparseBatch, noise: Noise) -> Tensor:
+        """Give the negative multinomial log-likelihood of the histories, (B,), in nats.
+
+        Args:
+            z_BZ: latent points.
+            target: the histories.
+            noise: draws the negatives of a sampled softmax.
+        """
+        hidden_BH = self.hidden(z_BZ)
+        weights = (self.weight_IH, self.bias_I)
+        if self.negatives is None:
+            return multinomial_nll(hidden_BH, *weights, target, precision=self.precision)
+        if self.sampler is None:
+            raise RuntimeError("a sampled softmax needs the items' counts: call learn_counts first")
+        negatives = self.sampler.draw(self.negatives, noise.generator())
+        return sampled_multinomial_nll(
+            hidden_BH, *weights, target, negatives, precision=self.precision
+        )
+
+    def learn_counts(self, counts_I: Tensor) -> None:
+        """Prepare a sampled softmax, whose proposal follows how often items were taken."""
+        if self.negatives is not None:
+            self.sampler = NegativeSampler(counts_I)

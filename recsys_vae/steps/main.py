@@ -33,6 +33,7 @@ class MainOptions:
         k: length of the lists.
         seed: of the fits.
         device: "auto", "cpu" or "cuda".
+        fresh: start over even if an unfinished training lies in `out`.
         out: the folder that everything is written to.
     """
 
@@ -45,6 +46,7 @@ class MainOptions:
     k: int = 10
     seed: int = 0
     device: str = "auto"
+    fresh: bool = False
     out: Path
 
 
@@ -96,17 +98,19 @@ def run_main(options: MainOptions) -> Outcome:
             )
         )
         parts = split(data=out / "data", out=out / "split", options=options.splitting)
-        trained = {
-            recipe.model: train(
+        trained: dict[str, Trained] = {}
+        for number, recipe in enumerate(options.recipes):
+            done = train(
                 split=out / "split",
                 recipe=recipe,
                 out=out / "models" / recipe.model,
                 seed=options.seed,
                 device=options.device,
                 register=REGISTERED_NAME if number == 0 else None,
+                fresh=options.fresh,
             )
-            for number, recipe in enumerate(options.recipes)
-        }
+            assert done is not None  # main runs in one process
+            trained[recipe.model] = done
         judged = evaluate_models(
             split=out / "split",
             models=[str(one.folder) for one in trained.values()],

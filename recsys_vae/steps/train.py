@@ -1,5 +1,6 @@
 """train: a split becomes a model."""
 
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,14 @@ from recsys_vae.splitting import load_split
 from recsys_vae.steps.recipes import Recipe
 from recsys_vae.tracking.registry import log_model
 from recsys_vae.tracking.runs import step_run
+from recsys_vae.training.distributed import leads_here
 
 VALIDATION_METRIC = "ndcg@100"
+
+
+def checkpoint_folder(out: Path) -> Path:
+    """Say where the checkpoints of a training lie while it runs."""
+    return out.with_name(f"{out.name}.unfinished")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +42,19 @@ class Trained:
 
 
 def train(
-    *, split: Path, recipe: Recipe, out: Path, seed: int, device: str, register: str | None
-) -> Trained:
+    *,
+    split: Path,
+    recipe: Recipe,
+    out: Path,
+    seed: int,
+    device: str,
+    register: str | None,
+    fresh: bool = False,
+) -> Trained | None:
     """Fit a model on a split's training users, choosing weights by validation NDCG@100.
+
+    A training that was interrupted goes on where it was when the same call is made again: its
+    checkpoints lie beside `out` until the model is complete.
 
     Args:
         split: a folder that `split` wrote.
@@ -46,9 +63,10 @@ def train(
         seed: of the fit.
         device: "auto", "cpu" or "cuda".
         register: registered model name, or None.
+        fresh: start over even if an unfinished training lies there.
 
     Returns:
-        The model and where it is.
+        The model and where it is; None in the processes that only help the first one.
 
     Raises:
         InputError: recipe or split are unusable, or the training diverged.
@@ -67,13 +85,19 @@ def train(
             validate=lambda fitted: mean_metric(fitted, parts.validation, VALIDATION_METRIC),
             on_epoch=run.epoch,
             progress=True,
+            checkpoint=checkpoint_folder(out),
         )
+        if fresh and leads_here():
+            shutil.rmtree(checkpoint_folder(out), ignore_errors=True)
         started = time.perf_counter()
         model.fit(parts.train, options)
         seconds = time.perf_counter() - started
+        if not leads_here():
+            return None
         validation = mean_metric(model, parts.validation, VALIDATION_METRIC)
         data = {"threshold": parts.description.get("threshold"), "train": parts.train.fingerprint}
         save_model(model, out, data=data)
         run.metrics({"fit_seconds": seconds, f"validation_{VALIDATION_METRIC}": validation})
         uri = log_model(model, out, register=register)
+        shutil.rmtree(checkpoint_folder(out), ignore_errors=True)
         return Trained(model, out, uri, validation, seconds)

@@ -17,7 +17,8 @@ from mlflow.data.meta_dataset import MetaDataset
 
 from recsys_vae import __version__
 from recsys_vae.interactions import Interactions
-from recsys_vae.training.trainer import EpochRecord
+from recsys_vae.training.distributed import leads_here
+from recsys_vae.training.records import EpochRecord
 
 EXPERIMENT = "recsys-vae"
 TAG_STEP = "recsys_vae.step"
@@ -83,6 +84,32 @@ class StepRun:
         mlflow.set_tags(dict(values))
 
 
+class SilentRun(StepRun):
+    """The run of a process that only helps the first one: it logs nothing."""
+
+    def __init__(self) -> None:
+        """Stand for no MLflow run."""
+        self.run_id = ""
+
+    def params(self, prefix: str, values: Mapping[str, Any]) -> None:
+        """Log nothing."""
+
+    def metrics(self, values: Mapping[str, float], *, step: int | None = None) -> None:
+        """Log nothing."""
+
+    def dataset(self, interactions: Interactions, name: str, context: str) -> None:
+        """Log nothing."""
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Log nothing."""
+
+    def table(self, frame: pd.DataFrame, file: str) -> None:
+        """Log nothing."""
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Log nothing."""
+
+
 @contextmanager
 def step_run(step: str, *, system_metrics: bool = False) -> Iterator[StepRun]:
     """Run a step inside an MLflow run.
@@ -97,6 +124,9 @@ def step_run(step: str, *, system_metrics: bool = False) -> Iterator[StepRun]:
         What the step logs to.
     """
     quiet()
+    if not leads_here():
+        yield SilentRun()
+        return
     nested = mlflow.active_run() is not None
     prepared = os.environ.get("MLFLOW_RUN_ID") is not None and not nested
     if not prepared and not nested:

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from recsys_vae.nn.precision import Precision
+
 
 class TrainingConfig(BaseModel):
     """How a network is trained.
@@ -27,6 +29,11 @@ class TrainingConfig(BaseModel):
     clip_norm: float | None = Field(default=None, gt=0, description="largest gradient norm")
     patience: int = Field(
         default=10, ge=0, description="validations without a better one before stopping; 0: never"
+    )
+    precision: Precision = Field(
+        default="auto",
+        description="of the large products: bfloat16 where the device multiplies it (auto), or "
+        "always one of float32 and bfloat16; sums, weights and scores are float32",
     )
     validate_every: int = Field(default=1, ge=1, description="epochs between validations")
 

@@ -1,253 +1,262 @@
-"""The training loop: phases, schedules, validation, early stopping, the best weights kept."""
+"""The training loop: phases, schedules, validation, early stopping, checkpoints and resume."""
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, cast
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from recsys_vae.errors import InputError
 from recsys_vae.nn.noise import Noise
-from recsys_vae.nn.sparse_linear import SparseBatch
-from recsys_vae.training.batches import BatchPlan
+from recsys_vae.nn.precision import product_dtype
+from recsys_vae.training.batches import Batch, BatchPlan
+from recsys_vae.training.checkpoint import (
+    BEST,
+    LAST,
+    Checkpoint,
+    optimiser_tensors,
+    read_checkpoint,
+    refuse_other_identity,
+    restore_optimiser,
+    write_checkpoint,
+)
 from recsys_vae.training.config import TrainingConfig
+from recsys_vae.training.optimisers import clip, learning_rate, make_optimisers
+from recsys_vae.training.records import (
+    DivergenceError,
+    EpochRecord,
+    Objective,
+    Phase,
+    RunContext,
+    Trainable,
+)
+
+_STEPS_BETWEEN_CHECKS = 50
+"""Steps between looks at the loss: each one waits for the device."""
 
 
-@dataclass(frozen=True, slots=True)
-class Objective:
-    """What is minimised.
-
-    Args:
-        loss: scalar, the mean over the batch's users.
-        terms: the loss's parts by name, scalars, in nats per user.
-    """
-
-    loss: Tensor
-    terms: Mapping[str, Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """Some parameters, trained for some passes over the data in every epoch.
-
-    Args:
-        name: for messages.
-        parameters: what this phase changes.
-        passes: over all users, per epoch.
-    """
-
-    name: str
-    parameters: tuple[nn.Parameter, ...]
-    passes: int = 1
-
-
-class Trainable(Protocol):
-    """What the trainer asks of a network, besides being an `nn.Module`."""
-
-    def objective(self, batch: SparseBatch, kl_weight: float, noise: Noise) -> Objective:
-        """Give the loss of a batch."""
-        ...
-
-    def phases(self) -> Sequence[Phase]:
-        """Give the phases of an epoch."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class EpochRecord:
-    """What one epoch brought.
-
-    Attributes:
-        epoch: from 1.
-        step: optimiser steps so far.
-        terms: mean loss and its parts over the epoch's users, in nats per user.
-        kl_weight: at the last step.
-        validation: the metric (higher is better), or None if not validated in this epoch.
-        best: whether these are the best weights so far.
-        seconds: of the training steps, without validation.
-        users_per_second: training throughput.
-    """
-
-    epoch: int
-    step: int
-    terms: Mapping[str, float]
-    kl_weight: float
-    validation: float | None
-    best: bool
-    seconds: float
-    users_per_second: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunContext:
-    """The context of one run: nothing in it changes what is learned but the seed.
-
-    Attributes:
-        seed: of order, dropout and sampling noise.
-        device: where to compute.
-        validate: gives the metric that early stopping follows, higher is better.
-        on_epoch: is told of every epoch.
-        progress: label of the progress bar, or None for silence; it shows on terminals only.
-    """
-
-    seed: int
-    device: torch.device
-    validate: Callable[[], float] | None = None
-    on_epoch: Callable[[EpochRecord], None] | None = None
-    progress: str | None = None
-
-
-class DivergenceError(InputError):
-    """The loss is no finite number any more."""
-
-
-@dataclass(slots=True)
-class _Best:
-    """The best weights so far, and how long ago that was."""
-
-    metric: float = -math.inf
-    epoch: int = 0
-    waited: int = 0
-    weights: dict[str, Tensor] = field(default_factory=dict)
-
-    def offer(self, metric: float, epoch: int, module: nn.Module) -> bool:
-        if not math.isfinite(metric):
-            raise DivergenceError(
-                f"the validation metric is {metric} in epoch {epoch}: lower learning_rate"
-            )
-        if metric <= self.metric:
-            self.waited += 1
-            return False
-        self.metric, self.epoch, self.waited = metric, epoch, 0
-        self.weights = {name: value.clone() for name, value in module.state_dict().items()}
-        return True
-
-
-def train(
-    module: nn.Module,
-    plan: BatchPlan,
-    config: TrainingConfig,
-    kl_schedule: Callable[[int], float],
-    run: RunContext,
-) -> list[EpochRecord]:
-    """Train a module in place and leave the best weights in it.
+class Trainer:
+    """Trains a network in place and leaves the best weights in it.
 
     Args:
         module: an `nn.Module` that is also `Trainable`, on the run's device.
         plan: the batches.
         config: hyper-parameters.
         kl_schedule: KL weight by optimiser step, from 0.
-        run: seed, device and callbacks.
-
-    Returns:
-        One record an epoch. With a validation callable, the module holds the weights of the best
-        validation, otherwise the last.
-
-    Raises:
-        DivergenceError: loss or metric became NaN or infinite; the module holds the best weights
-            so far.
+        run: seed, device, callbacks and checkpoints.
     """
-    trainable = cast("Trainable", module)
-    phases = trainable.phases()
-    total_steps = config.epochs * plan.steps_per_epoch * sum(phase.passes for phase in phases)
-    optimisers = {phase.name: _optimiser(phase, module, config, run.device) for phase in phases}
-    best, records, step = _Best(), list[EpochRecord](), 0
-    bar = tqdm(
-        total=total_steps, desc=run.progress, unit="step", disable=None if run.progress else True
-    )
-    try:
-        for epoch in range(1, config.epochs + 1):
-            sums: dict[str, Tensor] = {}
-            started, n_users = time.perf_counter(), 0
-            module.train()
-            kl_weight = 0.0
-            for phase, number in _passes(phases, epoch):
-                optimiser = optimisers[phase.name]
-                for batch in plan.epoch(number):
-                    for group in optimiser.param_groups:
-                        group["lr"] = learning_rate(config, step, total_steps)
-                    kl_weight = kl_schedule(step)
-                    noise = Noise(run.seed, step, batch.users)
-                    objective = trainable.objective(batch.history, kl_weight, noise)
-                    optimiser.zero_grad(set_to_none=True)
-                    objective.loss.backward()  # type: ignore[no-untyped-call] # torch has no stub
-                    if config.clip_norm is not None:
-                        nn.utils.clip_grad_norm_(phase.parameters, config.clip_norm)
-                    optimiser.step()
-                    size = len(batch.users)
-                    for name, value in {"loss": objective.loss, **objective.terms}.items():
-                        sums[name] = sums.get(name, 0.0) + value.detach() * size
-                    n_users += size
-                    step += 1
-                    bar.update()
-            terms = {name: float(value) / n_users for name, value in sums.items()}
-            if not all(map(math.isfinite, terms.values())):
-                raise DivergenceError(
-                    f"the loss is {terms['loss']} in epoch {epoch}: lower learning_rate "
-                    f"(now {config.learning_rate:g}) or set clip_norm"
-                )
-            seconds = time.perf_counter() - started
-            metric, is_best = None, False
-            if run.validate is not None and epoch % config.validate_every == 0:
-                module.eval()
-                metric = run.validate()
-                is_best = best.offer(metric, epoch, module)
-            record = EpochRecord(
-                epoch, step, terms, kl_weight, metric, is_best, seconds, n_users / seconds
-            )
-            records.append(record)
-            bar.set_postfix({"loss": f"{terms['loss']:.1f}", "best": f"{best.metric:.4f}"})
-            if run.on_epoch is not None:
-                run.on_epoch(record)
-            if config.patience and best.waited >= config.patience:
-                break
-    finally:
-        bar.close()
-        if best.weights:
-            module.load_state_dict(best.weights)
-        module.eval()
-    return records
+
+    def __init__(
+        self,
+        module: nn.Module,
+        plan: BatchPlan,
+        config: TrainingConfig,
+        kl_schedule: Callable[[int], float],
+        run: RunContext,
+    ) -> None:
+        """Make the optimisers."""
+        self._module, self._plan, self._config, self._run = module, plan, config, run
+        self._kl_schedule = kl_schedule
+        self._phases = cast("Trainable", module).phases()
+        self._optimisers = {
+            phase.name: make_optimisers(phase, module, config) for phase in self._phases
+        }
+        self._total_steps = config.epochs * steps_per_epoch(plan, self._phases)
+        self._narrow = product_dtype(config.precision, torch.float32, run.device) == torch.bfloat16
+        self._epoch, self._step = 0, 0
+        self._records: list[EpochRecord] = []
+        self._best_metric, self._best_epoch, self._waited = -math.inf, 0, 0
+        self._best_weights: dict[str, Tensor] = {}
+
+    def train(self) -> list[EpochRecord]:
+        """Train to the end, from the checkpoint on if there is one.
+
+        Returns:
+            One record an epoch, those before a resume included. With a validation callable, the
+            module holds the weights of the best validation, otherwise the last.
+
+        Raises:
+            DivergenceError: loss or metric became NaN or infinite; the module holds the best
+                weights so far.
+            InputError: the checkpoint is damaged, or was made with other data or settings.
+        """
+        self._resume()
+        label = self._run.progress if self._plan.world.leads else None
+        bar = tqdm(
+            total=self._total_steps,
+            initial=self._step,
+            desc=label,
+            unit="step",
+            disable=None if label else True,
+        )
+        try:
+            while self._epoch < self._config.epochs and not self._exhausted():
+                record = self._one_epoch(bar)
+                self._records.append(record)
+                self._save()
+                shown = {"loss": f"{record.terms['loss']:.1f}"}
+                if self._best_epoch:
+                    shown["best"] = f"{self._best_metric:.4f} (epoch {self._best_epoch})"
+                bar.set_postfix(shown)
+                if self._run.on_epoch is not None and self._plan.world.leads:
+                    self._run.on_epoch(record)
+        finally:
+            bar.close()
+            self._take_best()
+            self._module.eval()
+        return self._records
+
+    def _exhausted(self) -> bool:
+        return self._config.patience > 0 and self._waited >= self._config.patience
+
+    def _one_epoch(self, bar: Any) -> EpochRecord:
+        self._epoch += 1
+        sums: dict[str, Tensor] = {}
+        started, n_users, kl_weight = time.perf_counter(), 0, 0.0
+        self._module.train()
+        for phase, batch in self._batches():
+            kl_weight = self._kl_schedule(self._step)
+            terms = self.take_step(phase, batch, kl_weight)
+            for name, value in terms.items():
+                sums[name] = sums[name] + value if name in sums else value
+            n_users += batch.n_global
+            bar.update()
+            if self._step % _STEPS_BETWEEN_CHECKS == 0:
+                self._refuse_divergence("loss", float(sums["loss"]))
+        means = {name: float(self._plan.world.sum(total)) / n_users for name, total in sums.items()}
+        self._refuse_divergence("loss", means["loss"])
+        seconds = time.perf_counter() - started
+        metric, best = self._validate()
+        return EpochRecord(
+            self._epoch, self._step, means, kl_weight, metric, best, seconds, n_users / seconds
+        )
+
+    def _batches(self) -> Iterator[tuple[Phase, Batch]]:
+        # Each pass has a number of its own, so that its order is its own.
+        number = (self._epoch - 1) * sum(phase.passes for phase in self._phases)
+        for phase in self._phases:
+            for _ in range(phase.passes):
+                for batch in self._plan.one_pass(number):
+                    yield phase, batch
+                number += 1
+
+    def take_step(self, phase: Phase, batch: Batch, kl_weight: float) -> dict[str, Tensor]:
+        """Take one optimiser step.
+
+        Args:
+            phase: whose parameters move.
+            batch: this process's share of the users.
+            kl_weight: of the objective.
+
+        Returns:
+            Loss and terms, summed over this process's users, in nats.
+        """
+        optimisers, config = self._optimisers[phase.name], self._config
+        rate = learning_rate(config, self._step, self._total_steps)
+        for optimiser in optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+        size, terms = len(batch.users), dict[str, Tensor]()
+        self._module.zero_grad(set_to_none=True)
+        if size:
+            noise = Noise(self._run.seed, self._step, batch.users)
+            trainable = cast("Trainable", self._module)
+            with torch.autocast(self._run.device.type, torch.bfloat16, enabled=self._narrow):
+                objective: Objective = trainable.objective(batch.history, kl_weight, noise)
+            # The mean over the whole batch is the sum of the processes' shares of it.
+            (objective.loss * (size / batch.n_global)).backward()
+            terms = {"loss": objective.loss, **objective.terms}
+            terms = {name: value.detach() * size for name, value in terms.items()}
+        self._plan.world.sum_gradients(phase.parameters)
+        clip(phase.parameters, config.clip_norm)
+        for optimiser in optimisers:
+            optimiser.step()
+        self._step += 1
+        return terms
+
+    def _refuse_divergence(self, what: str, value: float) -> None:
+        if math.isfinite(value):
+            return
+        kept = ""
+        if self._best_epoch:
+            folder = self._run.checkpoint
+            kept = f" (the weights of epoch {self._best_epoch} are kept"
+            kept += f" in {folder / BEST})" if folder is not None else ")"
+        raise DivergenceError(
+            f"the {what} became {value} in epoch {self._epoch}, by step {self._step}{kept}: lower "
+            f"training.learning_rate (now {self._config.learning_rate:g}) or set training.clip_norm"
+        )
+
+    def _validate(self) -> tuple[float | None, bool]:
+        validate, world = self._run.validate, self._plan.world
+        if validate is None or self._epoch % self._config.validate_every:
+            return None, False
+        self._module.eval()
+        metric = world.from_leader(validate() if world.leads else math.nan)
+        self._refuse_divergence("validation metric", metric)
+        if metric <= self._best_metric:
+            self._waited += 1
+            return metric, False
+        self._best_metric, self._best_epoch, self._waited = metric, self._epoch, 0
+        weights = self._module.state_dict()
+        if self._run.checkpoint is None:
+            self._best_weights = {name: value.clone() for name, value in weights.items()}
+        elif world.leads:
+            # Before the last state that refers to it: a run killed in between trains the epoch
+            # again and writes the same bits.
+            state = {"epoch": self._epoch, "validation": metric}
+            write_checkpoint(self._run.checkpoint / BEST, Checkpoint(weights, state))
+        return metric, True
+
+    def _take_best(self) -> None:
+        if not self._best_epoch:
+            return
+        weights = self._best_weights
+        if self._run.checkpoint is not None:
+            self._plan.world.barrier()
+            best = read_checkpoint(self._run.checkpoint / BEST, self._run.device)
+            weights = dict(best.tensors)
+        self._module.load_state_dict(weights)
+
+    def _save(self) -> None:
+        if self._run.checkpoint is None or not self._plan.world.leads:
+            return
+        tensors = {f"model.{name}": value for name, value in self._module.state_dict().items()}
+        for name, optimisers in self._optimisers.items():
+            for number, optimiser in enumerate(optimisers):
+                tensors |= optimiser_tensors(f"optimiser.{name}.{number}", optimiser)
+        state = {
+            "identity": dict(self._run.identity or {}),
+            "epoch": self._epoch,
+            "step": self._step,
+            "best": [self._best_metric, self._best_epoch, self._waited],
+            "records": [asdict(record) for record in self._records],
+        }
+        write_checkpoint(self._run.checkpoint / LAST, Checkpoint(tensors, state))
+
+    def _resume(self) -> None:
+        folder = self._run.checkpoint
+        if folder is None or not (folder / LAST).is_file():
+            return
+        saved = read_checkpoint(folder / LAST, self._run.device)
+        refuse_other_identity(folder / LAST, saved.state["identity"], self._run.identity or {})
+        weights = {
+            name.removeprefix("model."): value
+            for name, value in saved.tensors.items()
+            if name.startswith("model.")
+        }
+        self._module.load_state_dict(weights)
+        for name, optimisers in self._optimisers.items():
+            for number, optimiser in enumerate(optimisers):
+                restore_optimiser(f"optimiser.{name}.{number}", optimiser, saved.tensors)
+        self._epoch, self._step = saved.state["epoch"], saved.state["step"]
+        self._best_metric, self._best_epoch, self._waited = saved.state["best"]
+        self._records = [EpochRecord(**record) for record in saved.state["records"]]
 
 
-def learning_rate(config: TrainingConfig, step: int, total_steps: int) -> float:
-    """Give the learning rate at a step: linear warm-up, then constant or half a cosine.
-
-    >>> config = TrainingConfig(learning_rate=1.0, warmup_steps=2, lr_schedule="cosine")
-    >>> [round(learning_rate(config, step, 6), 3) for step in range(6)]
-    [0.5, 1.0, 1.0, 0.854, 0.5, 0.146]
-    """
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    if config.lr_schedule == "constant":
-        return config.learning_rate
-    done = (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
-    return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
-
-
-def _passes(phases: Sequence[Phase], epoch: int) -> Iterable[tuple[Phase, int]]:
-    """Give each pass of an epoch a number of its own, so that its order is its own."""
-    per_epoch = sum(phase.passes for phase in phases)
-    number = (epoch - 1) * per_epoch
-    for phase in phases:
-        for _ in range(phase.passes):
-            yield phase, number
-            number += 1
-
-
-def _optimiser(
-    phase: Phase, module: nn.Module, config: TrainingConfig, device: torch.device
-) -> torch.optim.Optimizer:
-    """Make Adam; the gradient of lambda |W|^2 is 2 lambda W, and biases are left out."""
-    names = {id(parameter): name for name, parameter in module.named_parameters()}
-    weights = [p for p in phase.parameters if "bias" not in names[id(p)]]
-    biases = [p for p in phase.parameters if "bias" in names[id(p)]]
-    groups = [
-        {"params": weights, "weight_decay": 2.0 * config.weight_decay},
-        {"params": biases, "weight_decay": 0.0},
-    ]
-    fused = device.type in ("cpu", "cuda")
-    return torch.optim.Adam(groups, lr=config.learning_rate, fused=fused)
+def steps_per_epoch(plan: BatchPlan, phases: Sequence[Phase]) -> int:
+    """Give the optimiser steps of one epoch over all phases."""
+    return plan.steps_per_pass * sum(phase.passes for phase in phases)

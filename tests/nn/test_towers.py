@@ -3,6 +3,8 @@
 Legend: B users in the batch, I items, H hidden width.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from hypothesis import given
@@ -99,7 +101,7 @@ def test_a_history_of_stored_zeros_is_an_empty_one() -> None:
     encoder = HistoryEncoder(_I, [5], 0.0)
     initialise(encoder, torch.Generator().manual_seed(0))
     with torch.no_grad():
-        hidden = encoder(batch.with_values(torch.zeros(2 * _I)))
+        hidden = encoder(replace(batch, values=torch.zeros(2 * _I)))
         assert torch.equal(hidden, encoder(_batch(np.zeros((2, _I)))))
 
 
@@ -121,7 +123,9 @@ def test_the_decoders_loss_is_the_multinomial_formula_of_its_logits() -> None:
     z = torch.linspace(-2, 2, 6, dtype=torch.float64).view(2, 3)
     dense = torch.tensor([[1, 0, 2, 0, 0, 0], [0, 0, 0, 0, 0, 0]], dtype=torch.float64)
     batch = _batch(dense)
-    loss = decoder.nll(z, batch.with_values(batch.values.double()))
+    loss = decoder.nll(
+        z, replace(batch, values=batch.values.double()), Noise(0, 0, torch.arange(2))
+    )
     expected = -(dense * decoder(z).log_softmax(dim=1)).sum(dim=1)
     # Doubles, sums of six terms.
     assert torch.allclose(loss, expected, rtol=1e-12, atol=1e-12)

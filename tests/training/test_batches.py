@@ -24,13 +24,13 @@ def _plan(n_users: int, batch_size: int, seed: int = 0) -> BatchPlan:
 
 
 def _users(plan: BatchPlan, number: int) -> list[list[int]]:
-    return [batch.users.tolist() for batch in plan.epoch(number)]
+    return [batch.users.tolist() for batch in plan.one_pass(number)]
 
 
 def _dense(batch: Batch) -> np.ndarray:
     history = batch.history
     dense = np.zeros((history.n_users, history.n_items), dtype=np.float32)
-    dense[history.rows.numpy(), history.items.numpy()] = history.values.numpy()
+    dense[history.user_numbers().numpy(), history.items.numpy()] = history.values.numpy()
     return dense
 
 
@@ -42,11 +42,11 @@ def test_every_user_comes_once_a_pass_with_his_own_history(
     n_users: int, batch_size: int, seed: int, number: int
 ) -> None:
     plan = _plan(n_users, batch_size, seed)
-    batches = list(plan.epoch(number))
+    batches = list(plan.one_pass(number))
     users = np.concatenate([batch.users.numpy() for batch in batches])
     assert sorted(users) == list(range(n_users))
     assert np.array_equal(
-        np.concatenate([_dense(batch) for batch in batches]), plan.matrix.toarray()[users]
+        np.concatenate([_dense(batch) for batch in batches]), _matrix(n_users).toarray()[users]
     )
 
 
@@ -56,7 +56,7 @@ def test_a_pass_has_the_promised_steps_and_only_the_last_is_smaller(
 ) -> None:
     plan = _plan(n_users, batch_size)
     sizes = [len(users) for users in _users(plan, 0)]
-    assert len(sizes) == plan.steps_per_epoch
+    assert len(sizes) == plan.steps_per_pass
     assert all(size == batch_size for size in sizes[:-1])
     assert 1 <= sizes[-1] <= batch_size
 
@@ -66,7 +66,7 @@ def test_the_same_seed_and_pass_give_the_same_batches(
     n_users: int, batch_size: int, seed: int, number: int
 ) -> None:
     one, other = (_plan(n_users, batch_size, seed) for _ in range(2))
-    list(other.epoch(number + 1))  # what was drawn before leaves no trace
+    list(other.one_pass(number + 1))  # what was drawn before leaves no trace
     assert _users(one, number) == _users(other, number)
 
 
@@ -80,7 +80,7 @@ def test_a_catalogue_whose_dense_matrix_would_fill_terabytes_is_no_trouble() -> 
     rows = np.arange(1_000)
     entries = (np.ones(1_000, dtype=np.float32), (rows * 999, rows * 997))
     plan = BatchPlan(csr_array(entries, shape=(size, size)), 500, 0, _CPU)
-    batch = next(plan.epoch(0))
+    batch = next(plan.one_pass(0))
     assert (batch.history.n_users, batch.history.n_items) == (500, size)
 
 

@@ -16,15 +16,15 @@ from recsys_vae.nn.noise import Noise
 from recsys_vae.nn.sparse_linear import SparseBatch
 from recsys_vae.training.batches import BatchPlan
 from recsys_vae.training.config import TrainingConfig
-from recsys_vae.training.trainer import (
+from recsys_vae.training.optimisers import learning_rate
+from recsys_vae.training.records import (
     DivergenceError,
     EpochRecord,
     Objective,
     Phase,
     RunContext,
-    learning_rate,
-    train,
 )
+from recsys_vae.training.trainer import Trainer
 
 _CPU = torch.device("cpu")
 
@@ -94,7 +94,7 @@ def _run(
     watch, found = Watch(module), iter(metrics or [])
     validate = None if metrics is None else lambda: next(found)
     run = RunContext(seed=seed, device=_CPU, validate=validate, on_epoch=watch)
-    returned = train(module, plan, TrainingConfig(**config), kl, run)
+    returned = Trainer(module, plan, TrainingConfig(**config), kl, run).train()
     assert returned == watch.records
     return watch
 
@@ -154,7 +154,7 @@ def test_the_module_is_validated_and_left_in_evaluation_mode() -> None:
         return 0.0
 
     run = RunContext(seed=0, device=_CPU, validate=validate)
-    train(module, plan, TrainingConfig(epochs=2), lambda _step: 0.0, run)
+    Trainer(module, plan, TrainingConfig(epochs=2), lambda _step: 0.0, run).train()
     assert modes == [False, False]
     assert not module.training
 
@@ -167,7 +167,7 @@ def test_a_loss_that_is_no_number_ends_training_with_the_best_weights(poison: fl
     watch, found = Watch(module), iter([0.2, 0.1])
     run = RunContext(seed=0, device=_CPU, validate=lambda: next(found), on_epoch=watch)
     with pytest.raises(DivergenceError, match="epoch 3") as error:
-        train(module, plan, TrainingConfig(epochs=9), lambda _step: 0.0, run)
+        Trainer(module, plan, TrainingConfig(epochs=9), lambda _step: 0.0, run).train()
     assert "learning_rate" in str(error.value)
     assert "\n" not in str(error.value)
     assert len(watch.records) == 2
@@ -180,7 +180,7 @@ def test_a_validation_metric_that_is_no_number_ends_training_with_the_best_weigh
     watch, found = Watch(module), iter([0.2, math.nan])
     run = RunContext(seed=0, device=_CPU, validate=lambda: next(found), on_epoch=watch)
     with pytest.raises(DivergenceError, match="epoch 2"):
-        train(module, plan, TrainingConfig(epochs=9), lambda _step: 0.0, run)
+        Trainer(module, plan, TrainingConfig(epochs=9), lambda _step: 0.0, run).train()
     assert _same(module.state_dict(), watch.weights[0])
 
 

@@ -1,0 +1,52 @@
+"""The library's own training step, as `fit` takes it, behind one function."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor
+
+from benchmarks.shapes import Rows, Shape
+from recsys_vae.models.mult_vae import MultVAE, MultVAEConfig
+from recsys_vae.nn.precision import Precision
+from recsys_vae.training.batches import BatchPlan
+from recsys_vae.training.config import TrainingConfig
+from recsys_vae.training.records import RunContext
+from recsys_vae.training.trainer import Trainer
+
+
+def engine_step(
+    shape: Shape, rows: Rows, device: torch.device, precision: Precision, *, negatives: int = 8192
+) -> Callable[[Tensor], None]:
+    """Make a function that trains on the given users once, slicing their batch included.
+
+    Args:
+        shape: sizes of the model.
+        rows: the interactions.
+        device: where to train.
+        precision: of the products.
+        negatives: draws a step where the catalogue is so large that the softmax is sampled.
+    """
+    config = MultVAEConfig(
+        hidden=(shape.hidden,),
+        latent=shape.latent,
+        negatives=negatives,
+        training=TrainingConfig(precision=precision, epochs=1_000_000),
+    )
+    network = MultVAE(config).build(shape.items, torch.Generator().manual_seed(0)).to(device)
+    counts_I = torch.bincount(rows.items, minlength=shape.items)
+    network.learn_counts(counts_I.to(device))
+    values = np.ones(rows.items.numel(), dtype=np.float32)
+    parts = (values, rows.items.cpu().numpy(), rows.offsets.cpu().numpy())
+    matrix = csr_array(parts, shape=(shape.users, shape.items))
+    plan = BatchPlan(matrix, 500, 0, device)
+    context = RunContext(seed=0, device=device)
+    trainer = Trainer(network, plan, config.training, lambda _step: 0.2, context)
+    phase = network.phases()[0]
+    network.train()
+
+    def step(users_B: Tensor) -> None:
+        trainer.take_step(phase, plan.take(users_B.cpu().numpy()), 0.2)
+
+    return step

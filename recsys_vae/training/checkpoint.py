@@ -1,0 +1,100 @@
+"""Checkpoints: everything that an interrupted training needs to end as the unbroken one.
+
+Order, dropout and sampling noise follow from (seed, epoch, step, user) alone, so no generator has
+a state that could be lost; what is kept is weights, optimiser moments, counters and the history.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from recsys_vae.errors import InputError
+from recsys_vae.files import atomic_file
+
+FORMAT_VERSION: Final = 1
+LAST: Final = "last.safetensors"
+BEST: Final = "best.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Named tensors, and JSON for the rest."""
+
+    tensors: Mapping[str, Tensor]
+    state: Mapping[str, Any]
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write one file, which appears under its name only when complete.
+
+    Args:
+        path: of the file; the folder is created.
+        checkpoint: what to write; tensors may be on any device.
+    """
+    metadata = {"format_version": str(FORMAT_VERSION), "state": json.dumps(checkpoint.state)}
+    tensors = {name: value.detach().contiguous() for name, value in checkpoint.tensors.items()}
+    with atomic_file(path) as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+def read_checkpoint(path: Path, device: torch.device) -> Checkpoint:
+    """Read what `write_checkpoint` wrote.
+
+    Raises:
+        InputError: the file is damaged or of another format version.
+    """
+    remedy = "delete it, or start over with --fresh"
+    try:
+        with safe_open(path, "pt", device=str(device)) as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # no mapping
+        version = int(metadata.get("format_version", "-1"))
+        state = json.loads(metadata.get("state", "null"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"checkpoint {path} is damaged ({error}): {remedy}") from error
+    if version != FORMAT_VERSION:
+        raise InputError(f"checkpoint {path} has format version {version}: {remedy}")
+    return Checkpoint(tensors, state)
+
+
+def refuse_other_identity(path: Path, saved: Mapping[str, str], present: Mapping[str, str]) -> None:
+    """Refuse to resume what was started on other data, with another config or seed.
+
+    Raises:
+        InputError: names what differs.
+    """
+    names = sorted(saved.keys() | present.keys())
+    different = [name for name in names if saved.get(name) != present.get(name)]
+    if different:
+        raise InputError(
+            f"the unfinished training in {path.parent} was started with another "
+            f"{' and another '.join(different)}: go back to what it was, or start over with --fresh"
+        )
+
+
+def optimiser_tensors(prefix: str, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Give an optimiser's moments and counters by name."""
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    return {
+        f"{prefix}.{number}.{key}": value
+        for number, parameter in enumerate(parameters)
+        for key, value in optimiser.state.get(parameter, {}).items()
+    }
+
+
+def restore_optimiser(
+    prefix: str, optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
+) -> None:
+    """Take up what `optimiser_tensors` gave; hyper-parameters stay the optimiser's own."""
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    for name, value in tensors.items():
+        if name.startswith(f"{prefix}."):
+            number, key = name.removeprefix(f"{prefix}.").split(".")
+            optimiser.state[parameters[int(number)]][key] = value
