@@ -30,14 +30,16 @@ class DenseMultVAE(nn.Module):
         hidden = F.dropout(F.normalize(rows_BI), 0.5, self.training)
         hidden = torch.tanh(self.encoder_1(hidden))
         mean, log_variance = self.encoder_2(hidden).split(self.latent, dim=1)
-        latent = mean + torch.randn_like(mean) * torch.exp(0.5 * log_variance)
+        latent = mean
+        if self.training:
+            latent = mean + torch.randn_like(mean) * torch.exp(0.5 * log_variance)
         return self.decoder_2(torch.tanh(self.decoder_1(latent))), mean, log_variance
 
 
 def dense_step(
     shape: Shape, rows: Rows, device: torch.device, learning_rate: float = 1e-3
-) -> Callable[[Tensor], Tensor]:
-    """A function that trains on the given users once and returns the loss.
+) -> tuple[DenseMultVAE, Callable[[Tensor], Tensor]]:
+    """Make a model, and a function that trains it on the given users once.
 
     Args:
         shape: Sizes of the model.
@@ -61,4 +63,4 @@ def dense_step(
         optimizer.step()
         return loss.detach()
 
-    return step
+    return model, step

@@ -8,14 +8,10 @@ allocator settings; times are medians per step. The last line printed is one JSO
 
 import argparse
 import dataclasses
-import datetime
 import json
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +19,7 @@ from torch import Tensor
 
 from benchmarks.engine import engine_step
 from benchmarks.gemm import Gemm, synchronize
+from benchmarks.machine import stamp
 from benchmarks.reference import dense_step
 from benchmarks.shapes import SHAPES, Rows, Shape, synthetic_rows
 from recsys_vae.nn.precision import Precision
@@ -47,14 +44,8 @@ def main(arguments: list[str] | None = None) -> None:
         "steps": options.steps,
         "precision": options.precision,
         **measure(shape, device, options),
-        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **stamp(device),
     }
-    if device.type == "cuda":
-        result["peak_device_mb"] = round(torch.cuda.max_memory_allocated(device) / 2**20)
     if not options.json:
         for name, value in result.items():
             print(f"{name:24} {value}")
@@ -67,7 +58,7 @@ def _measure_against_dense(
     """Ours, the reference and the bare products by turns on the same batches."""
     rows = _rows(shape, device, options.seed)
     ours = engine_step(shape, rows, device, options.precision)
-    reference = dense_step(shape, rows, device) if options.reference else None
+    reference = dense_step(shape, rows, device)[1] if options.reference else None
     gemms = {
         name: Gemm(options.batch, shape.hidden, shape.items, dtype, device)
         for name, dtype in (("bfloat16", torch.bfloat16), ("float32", torch.float32))
@@ -151,22 +142,6 @@ def _timed(step: Step, users: Tensor, device: torch.device) -> float:
     step(users)
     synchronize(device)
     return time.perf_counter() - begin
-
-
-def _processor() -> str:
-    """Name of the processor, with the vector units that matter."""
-    name, flags = "cpu", ""
-    if sys.platform == "linux":
-        with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
-            for line in lines:
-                key, _, value = line.partition(":")
-                if key.strip() == "model name":
-                    name = value.strip()
-                elif key.strip() == "flags":
-                    flags = value
-                    break
-    units = [unit for unit in ("avx512_bf16", "amx_bf16") if unit in flags]
-    return " ".join([name, *units])
 
 
 def _parser() -> argparse.ArgumentParser:

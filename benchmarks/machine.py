@@ -1,0 +1,36 @@
+"""What a measurement must carry with it: the machine, the versions and the date."""
+
+import datetime
+import platform
+import resource
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def processor() -> str:
+    """Give the processor's name with the vector units that matter."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return platform.processor() or platform.machine()
+    lines = (line.partition(":") for line in cpuinfo.read_text("utf-8").splitlines())
+    fields = {name.strip(): value.strip() for name, _, value in lines}
+    flags = fields.get("flags", "").split()
+    units = [unit for unit in ("avx512_bf16", "amx_bf16") if unit in flags]
+    return " ".join([fields.get("model name", platform.machine()), *units])
+
+
+def stamp(device: torch.device | str) -> dict[str, Any]:
+    """Give peak memory, device, threads, version and date."""
+    device = torch.device(device)
+    result: dict[str, Any] = {
+        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    if device.type == "cuda":
+        result["peak_device_mb"] = round(torch.cuda.max_memory_allocated(device) / 2**20)
+    return result
