@@ -31,7 +31,7 @@ class FitOptions:
         seed: of everything random in the fit.
         device: "auto", "cpu" or "cuda".
         validate: judges the model during the fit, higher is better (for early stopping).
-        on_epoch: is told of every epoch.
+        on_epoch: is told of every epoch, after a resume also of those before it.
         progress: whether a progress bar may be shown (on terminals only).
         checkpoint: folder of the checkpoints; an unfinished training of the same model, data and
             seed goes on from there. None: no checkpoints. Only trained networks make any.

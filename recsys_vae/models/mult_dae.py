@@ -48,7 +48,11 @@ class MultDAENetwork(Autoencoder):
             n_items, widths, config.dropout, sparse_gradient=negatives is not None
         )
         self.decoder = ItemDecoder(
-            n_items, widths[::-1], precision=config.training.precision, negatives=negatives
+            n_items,
+            widths[::-1],
+            precision=config.training.precision,
+            buffer_mb=config.training.buffer_mb,
+            negatives=negatives,
         )
         initialise(self, generator)
 

@@ -65,6 +65,7 @@ class MultVAENetwork(Autoencoder):
             n_items,
             [config.latent, *reversed(config.hidden)],
             precision=config.training.precision,
+            buffer_mb=config.training.buffer_mb,
             negatives=negatives,
         )
         initialise(self, generator)

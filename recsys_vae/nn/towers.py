@@ -79,6 +79,7 @@ class ItemDecoder(nn.Module):
         n_items: I.
         widths: Z first, then the hidden layers; one width alone decodes z directly.
         precision: of the products with W in training.
+        buffer_mb: MiB that may be held per user and item in training.
         negatives: draws a step for a sampled softmax; None: the exact one.
     """
 
@@ -88,11 +89,13 @@ class ItemDecoder(nn.Module):
         widths: Sequence[int],
         *,
         precision: Precision = "auto",
+        buffer_mb: float = 256.0,
         negatives: int | None = None,
     ) -> None:
         """Build the layers; the caller initialises them."""
         super().__init__()
         self.precision: Precision = precision
+        self.buffer_mb = buffer_mb
         self.negatives = negatives
         self.sampler: NegativeSampler | None = None
         self.hidden = _tanh_layers(widths)
@@ -114,12 +117,23 @@ class ItemDecoder(nn.Module):
         hidden_BH = self.hidden(z_BZ)
         weights = (self.weight_IH, self.bias_I)
         if self.negatives is None:
-            return multinomial_nll(hidden_BH, *weights, target, precision=self.precision)
+            return multinomial_nll(
+                hidden_BH,
+                *weights,
+                target,
+                precision=self.precision,
+                max_buffer_mb=self.buffer_mb,
+            )
         if self.sampler is None:
             raise RuntimeError("a sampled softmax needs the items' counts: call learn_counts first")
         negatives = self.sampler.draw(self.negatives, noise.generator())
         return sampled_multinomial_nll(
-            hidden_BH, *weights, target, negatives, precision=self.precision
+            hidden_BH,
+            *weights,
+            target,
+            negatives,
+            precision=self.precision,
+            max_buffer_mb=self.buffer_mb,
         )
 
     def learn_counts(self, counts_I: Tensor) -> None:

@@ -35,6 +35,12 @@ class TrainingConfig(BaseModel):
         description="of the large products: bfloat16 where the device multiplies it (auto), or "
         "always one of float32 and bfloat16; sums, weights and scores are float32",
     )
+    buffer_mb: float = Field(
+        default=256.0,
+        gt=0,
+        description="MiB that may be held per user and item of a batch; does not change results "
+        "beyond rounding",
+    )
     validate_every: int = Field(default=1, ge=1, description="epochs between validations")
 
     def users_per_step(self, n_users: int) -> int:

@@ -1,5 +1,6 @@
 """Several processes that train as one: each takes its share of every batch."""
 
+import atexit
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -88,4 +89,5 @@ def join_world(device: torch.device) -> World:
         return World()
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        atexit.register(dist.destroy_process_group)
     return World(dist.get_rank(), size)

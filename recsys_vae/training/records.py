@@ -86,7 +86,7 @@ class RunContext:
         seed: of order, dropout and sampling noise.
         device: where to compute.
         validate: gives the metric that early stopping follows, higher is better.
-        on_epoch: is told of every epoch.
+        on_epoch: is told of every epoch, after a resume also of those before it.
         progress: label of the progress bar, or None for silence; it shows on terminals only.
         checkpoint: folder of the checkpoints, or None for none. If it holds one of the same
             `identity`, the run goes on from there.

@@ -84,6 +84,9 @@ class Trainer:
             InputError: the checkpoint is damaged, or was made with other data or settings.
         """
         self._resume()
+        if self._run.on_epoch is not None and self._plan.world.leads:
+            for record in self._records:
+                self._run.on_epoch(record)
         label = self._run.progress if self._plan.world.leads else None
         bar = tqdm(
             total=self._total_steps,
@@ -219,6 +222,8 @@ class Trainer:
             self._plan.world.barrier()
             best = read_checkpoint(self._run.checkpoint / BEST, self._run.device)
             weights = dict(best.tensors)
+            # Nobody may clear the folder while another still reads it.
+            self._plan.world.barrier()
         self._module.load_state_dict(weights)
 
     def _save(self) -> None:
