@@ -35,6 +35,12 @@ def mix(value: Tensor) -> Tensor:
     return value ^ _shift(value, 31)
 
 
+def _scramble_(value: Tensor) -> Tensor:
+    """Do in place what `mix` does to the upper 33 bits of keys that are mixed already."""
+    value.bitwise_xor_(_shift(value, 30)).mul_(_FIRST)
+    return value.bitwise_xor_(_shift(value, 27)).mul_(_SECOND)
+
+
 @dataclass(frozen=True, slots=True)
 class Noise:
     """The random numbers of one step for the users of one batch.
@@ -69,8 +75,9 @@ class Noise:
         Returns:
             (N,) float32.
         """
-        bits = mix(self._keys(stream)[users] + positions * _GOLDEN)
-        return _shift(bits, 40).to(torch.float32) * 2.0**-24
+        keys_N = self._keys(stream).index_select(0, users)
+        bits_N = _scramble_(keys_N.add_(positions, alpha=_GOLDEN))
+        return _shift(bits_N, 40).to(torch.float32).mul_(2.0**-24)
 
     def generator(self, *, stream: int = 2) -> torch.Generator:
         """Make a generator for what is drawn once a step, for all users alike."""
@@ -90,10 +97,11 @@ class Noise:
         """
         half = (width + 1) // 2
         positions = torch.arange(half, dtype=torch.int64, device=self.users.device) * _GOLDEN
-        bits_BH = mix(self._keys(stream)[:, None] + positions)
+        bits_BH = _scramble_(self._keys(stream)[:, None] + positions)
         # (0, 1]: the logarithm stays finite.
         radius_BH = (_shift(bits_BH, 40).to(torch.float32) + 1.0).mul_(2.0**-24).log_()
         radius_BH = radius_BH.mul_(-2.0).sqrt_()
-        angle_BH = (bits_BH & 0xFFFFFF).to(torch.float32).mul_(2.0 * math.pi * 2.0**-24)
-        pair = torch.cat([radius_BH * angle_BH.cos(), radius_BH * angle_BH.sin()], dim=1)
+        angle_BH = bits_BH.bitwise_right_shift_(16).bitwise_and_(0xFFFFFF).to(torch.float32)
+        angle_BH.mul_(2.0 * math.pi * 2.0**-24)
+        pair = torch.cat([angle_BH.cos().mul_(radius_BH), angle_BH.sin_().mul_(radius_BH)], dim=1)
         return pair[:, :width]

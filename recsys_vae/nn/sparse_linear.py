@@ -96,11 +96,12 @@ class SparseBatch:
             return self
         kept_N = uniform_N >= probability
         kept_before = F.pad(kept_N.cumsum(0), (1, 0))
+        places = kept_N.nonzero().view(-1)
         return replace(
             self,
             offsets=kept_before[self.offsets],
-            items=self.items[kept_N],
-            values=self.values[kept_N] / (1.0 - probability),
+            items=self.items.index_select(0, places),
+            values=self.values.index_select(0, places).div_(1.0 - probability),
         )
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:

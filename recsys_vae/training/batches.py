@@ -70,7 +70,10 @@ class BatchPlan:
         self._offsets = np.asarray(matrix.indptr, dtype=np.int64)
         # int32 halves what stays resident; a batch is widened when it is gathered.
         self._items = torch.from_numpy(np.asarray(matrix.indices, dtype=np.int32)).to(device)
-        self._values = torch.from_numpy(np.asarray(matrix.data, dtype=np.float32)).to(device)
+        # Implicit feedback is all ones: nothing to keep, nothing to gather.
+        self._values: Tensor | None = None
+        if not (matrix.data == 1).all():
+            self._values = torch.from_numpy(np.asarray(matrix.data, dtype=np.float32)).to(device)
 
     @property
     def steps_per_pass(self) -> int:
@@ -85,12 +88,17 @@ class BatchPlan:
         places_N = torch.from_numpy(places).to(self.device)
         history = SparseBatch(
             torch.from_numpy(offsets).to(self.device),
-            self._items[places_N].long(),
-            self._values[places_N],
+            self._items.index_select(0, places_N).long(),
+            self._values_at(places_N),
             self.n_items,
         )
         rows = torch.from_numpy(users).to(self.device)
         return Batch(history, rows, len(users) if n_global is None else n_global)
+
+    def _values_at(self, places_N: Tensor) -> Tensor:
+        if self._values is None:
+            return torch.ones(len(places_N), dtype=torch.float32, device=places_N.device)
+        return self._values.index_select(0, places_N)
 
     def one_pass(self, number: int) -> Iterator[Batch]:
         """Give the batches of one pass over all users; the next is made while one is used.
