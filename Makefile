@@ -1,21 +1,25 @@
 # Everything happens in .venv, which `make` makes and fills by itself.
 export MLFLOW_DISABLE_TELEMETRY = true
-export GIT_PYTHON_REFRESH = quiet
 export MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR = false
+export GIT_PYTHON_REFRESH = quiet
 
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 READY := .venv/.ready
+# An environment that was made elsewhere and moved here points to nowhere: make it again.
+$(shell test ! -e $(READY) || test "`cat $(READY)`" = "$(CURDIR)" || rm -f $(READY))
 
 DATA ?= sample
-PARAMS := -P data=$(DATA) $(if $(ITEMS),-P items=$(ITEMS)) $(if $(USER_COLUMN),-P user_column=$(USER_COLUMN)) \
-	$(if $(ITEM_COLUMN),-P item_column=$(ITEM_COLUMN)) $(if $(RATING_COLUMN),-P rating_column=$(RATING_COLUMN)) \
-	$(if $(THRESHOLD),-P threshold=$(THRESHOLD)) $(if $(RECIPES),-P recipes=$(RECIPES)) $(if $(OUT),-P out=$(OUT))
+PARAMS := -P "data=$(DATA)" $(if $(ITEMS),-P "items=$(ITEMS)") \
+	$(if $(USER_COLUMN),-P "user_column=$(USER_COLUMN)") $(if $(ITEM_COLUMN),-P "item_column=$(ITEM_COLUMN)") \
+	$(if $(RATING_COLUMN),-P "rating_column=$(RATING_COLUMN)") $(if $(TITLE_COLUMN),-P "title_column=$(TITLE_COLUMN)") \
+	$(if $(THRESHOLD),-P "threshold=$(THRESHOLD)") $(if $(RECIPES),-P "recipes=$(RECIPES)") \
+	$(if $(K),-P "k=$(K)") $(if $(OUT),-P "out=$(OUT)")
 
-.PHONY: run test test-slow lint format types ui clean help
+.PHONY: run test test-slow lint format types bench ui clean help
 
-run: $(READY) ## the whole pipeline; DATA=file ITEMS=file USER_COLUMN=... ITEM_COLUMN=... RATING_COLUMN=...
+run: $(READY) ## the whole pipeline; DATA= ITEMS= (files) USER_COLUMN= ITEM_COLUMN= RATING_COLUMN= TITLE_COLUMN= THRESHOLD= RECIPES= K= OUT=
 	@MLFLOW_TRACKING_URI=$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} \
 	  mlflow run . --env-manager local --experiment-name recsys-vae $(PARAMS)
 
@@ -37,8 +41,11 @@ format: $(READY) ## mend style
 types: $(READY) ## mypy --strict
 	mypy
 
+bench: $(READY) ## how fast training is against the reference and the machine's limit
+	for shape in ml-1m ml-20m gowalla million-items; do python -m benchmarks.train --shape $$shape --json; done
+
 ui: $(READY) ## look at the runs in a browser
-	mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false PYTHONWARNINGS=ignore mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
 
 clean: ## remove what was made, but not .venv and the runs
 	rm -rf outputs build *.egg-info .pytest_cache .mypy_cache .ruff_cache
@@ -48,6 +55,7 @@ help: ## this list
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	@touch $(READY)
+	@echo "setting up .venv (once; a minute or more, about 2 GB)"
+	@$(PYTHON) -m venv --clear .venv
+	@"$(BIN)/python" -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@printf '%s' "$(CURDIR)" > $(READY)

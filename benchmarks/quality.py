@@ -154,7 +154,7 @@ def precision(split: Split, options: argparse.Namespace) -> dict[str, Any]:
     for name in ("bfloat16", "float32"):
         training = {"precision": name, "epochs": options.epochs, "learning_rate": 2e-3}
         found[name] = _best_by_seed(
-            lambda seed, settings=training: our_curve(split, seed, training=settings),  # type: ignore[misc]
+            lambda seed, settings=training: our_curve(split, seed, training=settings),  # type: ignore[misc] # mypy cannot infer a default of a lambda
             options.seeds,
         )
     means = {name: float(np.mean(values)) for name, values in found.items()}

@@ -7,7 +7,7 @@ reader of the paper would write first.
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F  # noqa: N812 # the customary name
 from torch import Tensor, nn
 
 from benchmarks.shapes import Rows, Shape

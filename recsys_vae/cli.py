@@ -1,8 +1,9 @@
 """The command line: one verb a step; wrong input ends in one sentence and exit code 2."""
 
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -10,140 +11,21 @@ import click
 
 from recsys_vae import __version__
 from recsys_vae.errors import InputError
-
-
-class Verb(click.Command):
-    """A command that takes an empty option value for "not given".
-
-    MLflow passes every parameter of an entry point, the unset ones as empty text.
-    """
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Drop options whose value is empty."""
-        kept: list[str] = []
-        position = 0
-        while position < len(args):
-            one = args[position]
-            after = args[position + 1 : position + 2]
-            if one.startswith("--") and (after == [""] or one.endswith("=")):
-                position += 2 if after == [""] else 1
-                continue
-            kept.append(one)
-            position += 1
-        return super().parse_args(ctx, kept)
-
-
-class Verbs(click.Group):
-    """Keeps the verbs in the order of the pipeline."""
-
-    command_class = Verb
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Give the verbs as they were declared."""
-        return list(self.commands)
-
-
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-
-def _options(*decorators: Decorator) -> Decorator:
-    def apply(function: Callable[..., Any]) -> Callable[..., Any]:
-        for decorator in reversed(decorators):
-            function = decorator(function)
-        return function
-
-    return apply
-
-
-def _path(*names: str, help: str, required: bool = False) -> Decorator:  # noqa: A002 # click's word
-    return click.option(*names, type=click.Path(path_type=Path), required=required, help=help)
-
-
-def _comma_separated(
-    _ctx: click.Context, _option: click.Parameter, value: str | None
-) -> tuple[str, ...]:
-    parts = tuple(part.strip() for part in (value or "").split(",") if part.strip())
-    if value and not parts:
-        raise click.BadParameter(f"'{value}' names nothing")
-    return parts
-
-
-_COLUMNS = _options(
-    click.option("--user-column", help="column of user ids; default: by convention (userId...)"),
-    click.option("--item-column", help="column of item ids; default: by convention (movieId...)"),
-    click.option("--rating-column", help="column of ratings; default: by convention, or none"),
-    click.option("--timestamp-column", help="column of times; default: by convention, or none"),
+from recsys_vae.options import (
+    CLEANING,
+    COLUMNS,
+    FITTING,
+    FRESH,
+    RULES,
+    SPLITTING,
+    TITLES,
+    Verbs,
+    cleaning_options,
+    column_names,
+    comma_separated,
+    path_option,
+    splitting_options,
 )
-_CLEANING = _options(
-    click.option(
-        "--threshold",
-        type=float,
-        help="keep ratings above it; default: 3.5 for stars up to 5, otherwise 0",
-    ),
-    click.option("--min-user-items", type=click.IntRange(1), default=5, show_default=True),
-    click.option("--min-item-users", type=click.IntRange(1), default=1, show_default=True),
-    click.option(
-        "--bad-rows",
-        type=click.Choice(["refuse", "drop"]),
-        default="refuse",
-        show_default=True,
-        help="rows whose rating is missing, infinite or negative",
-    ),
-)
-_SPLITTING = _options(
-    click.option(
-        "--held-out-users",
-        type=click.IntRange(1),
-        help="validation users, and as many test users; default: a tenth of all, within 100 and "
-        "10,000, at most a fifth",
-    ),
-    click.option(
-        "--held-out-share",
-        type=float,
-        default=0.2,
-        show_default=True,
-        help="share of a held-out user's items that is to be found",
-    ),
-    click.option("--split-seed", type=int, default=98765, show_default=True),
-)
-_FITTING = _options(
-    click.option("--seed", type=click.IntRange(0), default=0, show_default=True),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda"),
-)
-_FRESH = click.option(
-    "--fresh", is_flag=True, help="start over even if an unfinished training lies there"
-)
-_RULES = _options(
-    click.option("--allow", callback=_comma_separated, help="only these items, comma-separated"),
-    click.option("--block", callback=_comma_separated, help="not these items, comma-separated"),
-    click.option(
-        "--mask-seen/--show-seen", default=True, help="leave out what the user has already taken"
-    ),
-)
-
-
-def _columns(values: dict[str, Any]) -> Any:
-    from recsys_vae.ingest.columns import ColumnNames
-
-    roles = ("user", "item", "rating", "timestamp")
-    return ColumnNames(**{role: values[f"{role}_column"] for role in roles})
-
-
-def _cleaning(values: dict[str, Any]) -> Any:
-    from recsys_vae.ingest.cleaning import CleaningOptions
-
-    names = ("threshold", "min_user_items", "min_item_users", "bad_rows")
-    return CleaningOptions(**{name: values[name] for name in names})
-
-
-def _splitting(values: dict[str, Any]) -> Any:
-    from recsys_vae.splitting import StrongOptions
-
-    return StrongOptions(
-        held_out_users=values["held_out_users"],
-        held_out_share=values["held_out_share"],
-        seed=values["split_seed"],
-    )
 
 
 @click.group(cls=Verbs, context_settings={"show_default": True, "max_content_width": 100})
@@ -157,10 +39,10 @@ def cli() -> None:
 
 @cli.command()
 @click.option("--data", default="sample", help="CSV, TSV or Parquet; 'sample': the embedded data")
-@_path("--items", help="file of item titles, optional")
-@_COLUMNS
-@_CLEANING
-@_path("--out", required=True, help="folder to write")
+@TITLES
+@COLUMNS
+@CLEANING
+@path_option("--out", required=True, help="folder to write")
 def ingest(**values: Any) -> None:
     """Read and clean a file of interactions; account for every row.
 
@@ -173,8 +55,8 @@ def ingest(**values: Any) -> None:
     options = IngestOptions(
         data=values["data"],
         items=values["items"],
-        columns=_columns(values),
-        cleaning=_cleaning(values),
+        columns=column_names(values),
+        cleaning=cleaning_options(values),
         out=values["out"],
     )
     done = step(options)
@@ -183,9 +65,9 @@ def ingest(**values: Any) -> None:
 
 
 @cli.command()
-@_path("--data", required=True, help="folder that 'ingest' wrote")
-@_SPLITTING
-@_path("--out", required=True, help="folder to write")
+@path_option("--data", required=True, help="folder that 'ingest' wrote")
+@SPLITTING
+@path_option("--out", required=True, help="folder to write")
 def split(**values: Any) -> None:
     """Hold out users for validation and test (strong generalization, Liang et al. 2018).
 
@@ -194,20 +76,20 @@ def split(**values: Any) -> None:
     from recsys_vae.splitting.split import counts
     from recsys_vae.steps.split import split as step
 
-    done = step(data=values["data"], out=values["out"], options=_splitting(values))
+    done = step(data=values["data"], out=values["out"], options=splitting_options(values))
     for name, count in counts(done).items():
         click.echo(f"{name.replace('_', ' '):40} {count:>12,}")
     click.echo(f"written: {values['out']}")
 
 
 @cli.command()
-@_path("--split", required=True, help="folder that 'split' wrote")
+@path_option("--split", required=True, help="folder that 'split' wrote")
 @click.option("--recipe", default="mult-vae", help="model name or TOML file")
 @click.option("--set", "overrides", multiple=True, help="a setting, such as training.epochs=5")
-@_FITTING
-@_FRESH
+@FITTING
+@FRESH
 @click.option("--register", help="name in MLflow's registry; default: not registered")
-@_path("--out", required=True, help="folder to write the model to")
+@path_option("--out", required=True, help="folder to write the model to")
 def train(**values: Any) -> None:
     """Fit a model; the weights with the best validation NDCG@100 are kept.
 
@@ -219,6 +101,7 @@ def train(**values: Any) -> None:
     from recsys_vae.steps.recipes import read_recipe
     from recsys_vae.steps.train import VALIDATION_METRIC
     from recsys_vae.steps.train import train as step
+    from recsys_vae.training.distributed import exit_if_joined
 
     done = step(
         split=values["split"],
@@ -229,28 +112,28 @@ def train(**values: Any) -> None:
         register=values["register"],
         fresh=values["fresh"],
     )
-    if done is None:
-        return
-    click.echo(
-        f"{done.model.name}: validation {VALIDATION_METRIC} {done.validation:.4f} "
-        f"after {done.seconds:.1f} s\nwritten: {done.folder}, in MLflow: {done.uri}"
-    )
+    if done is not None:
+        click.echo(
+            f"{done.model.name}: validation {VALIDATION_METRIC} {done.validation:.4f} "
+            f"after {done.seconds:.1f} s\nwritten: {done.folder}, in MLflow: {done.uri}"
+        )
+    exit_if_joined()
 
 
 @cli.command()
-@_path("--split", required=True, help="folder that 'split' wrote")
+@path_option("--split", required=True, help="folder that 'split' wrote")
 @click.option(
-    "--model", "models", callback=_comma_separated, required=True,
+    "--model", "models", callback=comma_separated, required=True,
     help="folders or MLflow URIs, comma-separated",
 )  # fmt: skip
 @click.option(
     "--part", type=click.Choice(["test", "validation"]), default="test", help="which users"
 )
 @click.option(
-    "--metrics", callback=_comma_separated, default="recall@20,recall@50,ndcg@100",
+    "--metrics", callback=comma_separated, default="recall@20,recall@50,ndcg@100",
     help="comma-separated",
 )  # fmt: skip
-@_path("--out", required=True, help="folder to write")
+@path_option("--out", required=True, help="folder to write")
 def evaluate(**values: Any) -> None:
     """Judge models on the same held-out users, with 95 % bootstrap intervals.
 
@@ -272,14 +155,14 @@ def evaluate(**values: Any) -> None:
 
 @cli.command()
 @click.option("--model", required=True, help="folder or MLflow URI (models:/recsys-vae@challenger)")
-@_path("--histories", required=True, help="CSV, TSV, Parquet, or a folder of stored interactions")
-@click.option("--users", callback=_comma_separated, help="user ids, comma-separated")
+@path_option("--histories", required=True, help="CSV, TSV, Parquet, or stored interactions")
+@click.option("--users", callback=comma_separated, help="user ids, comma-separated")
 @click.option("--first", type=click.IntRange(1), default=3, help="how many, where none are named")
 @click.option("--k", type=int, default=10, help="list length")
-@_RULES
-@_path("--items", help="file of item titles, optional")
-@_COLUMNS
-@_path("--out", help="file to write: .csv, .parquet or .jsonl; default: the screen only")
+@RULES
+@TITLES
+@COLUMNS
+@path_option("--out", help="file to write: .csv, .parquet or .jsonl; default: the screen only")
 def recommend(**values: Any) -> None:
     """Make lists for named users.
 
@@ -293,21 +176,26 @@ def recommend(**values: Any) -> None:
         "model", "histories", "users", "first", "k", "allow", "block", "mask_seen", "items", "out"
     )  # fmt: skip
     chosen = {name: values[name] for name in names}
-    done = step(RecommendOptions(columns=_columns(values), **chosen))
+    done = step(RecommendOptions(columns=column_names(values), **chosen))
     click.echo(console.lists(done))
+    if done.unknown:
+        click.echo(f"\nleft out of the histories: {done.unknown} items the model does not know")
     if values["out"] is not None:
         click.echo(f"\nwritten: {values['out']}")
 
 
 @cli.command()
 @click.option("--model", required=True, help="folder or MLflow URI (models:/recsys-vae@challenger)")
-@_path("--histories", required=True, help="CSV, TSV, Parquet, or a folder of stored interactions")
+@path_option("--histories", required=True, help="CSV, TSV, Parquet, or stored interactions")
 @click.option("--k", type=int, default=100, help="list length")
-@_RULES
-@_COLUMNS
-@click.option("--unsorted", is_flag=True, help="rows are not grouped by user: sort them in memory")
+@RULES
+@COLUMNS
+@click.option(
+    "--unsorted", type=bool, is_flag=False, flag_value="true", default=False,
+    help="rows are not grouped by user: sort them in memory",
+)  # fmt: skip
 @click.option("--users-per-block", type=click.IntRange(1), default=1_000, help="scored at once")
-@_path("--out", required=True, help="folder to write")
+@path_option("--out", required=True, help="folder to write")
 def score(**values: Any) -> None:
     """Make lists for every user of a file, streamed, into Parquet (user, rank, item, score).
 
@@ -320,29 +208,32 @@ def score(**values: Any) -> None:
         "model", "histories", "k", "allow", "block", "mask_seen", "unsorted", "users_per_block",
         "out",
     )  # fmt: skip
-    counts = step(ScoreOptions(columns=_columns(values), **{name: values[name] for name in names}))
+    counts = step(
+        ScoreOptions(columns=column_names(values), **{name: values[name] for name in names})
+    )
     click.echo(
         f"{counts.users:,} users ({counts.without_history:,} without known history, "
         f"{counts.short_lists:,} with short lists), {counts.rows:,} rows; left out of the "
         f"histories: {counts.unknown_items:,} rows with unknown items, "
-        f"{counts.below_threshold:,} below the threshold\nwritten: {values['out']}"
+        f"{counts.below_threshold:,} others not above the threshold\nwritten: {values['out']}"
     )
 
 
 @cli.command(name="main")
 @click.option("--data", default="sample", help="CSV, TSV or Parquet; 'sample': the embedded data")
-@_path("--items", help="file of item titles, optional")
-@_COLUMNS
-@_CLEANING
-@_SPLITTING
+@TITLES
+@COLUMNS
+@CLEANING
+@SPLITTING
 @click.option(
-    "--recipes", callback=_comma_separated, default="mult-vae,popularity,als",
+    "--recipes", callback=comma_separated, default="mult-vae,popularity,als",
     help="model names or TOML files, comma-separated; the first is registered and recommends",
 )  # fmt: skip
 @click.option("--k", type=click.IntRange(1), default=10, help="list length")
-@_FITTING
-@_FRESH
-@_path("--out", help="folder to write; default: outputs/NAME-OF-THE-DATA")
+@FITTING
+@FRESH
+@click.option("--register", default="recsys-vae", help="name in MLflow's registry")
+@path_option("--out", help="folder to write; default: outputs/FOLDER-FILE of the data")
 def run_everything(**values: Any) -> None:
     """Do it all: ingest, split, train, evaluate, recommend and score, under one MLflow run.
 
@@ -355,17 +246,31 @@ def run_everything(**values: Any) -> None:
     options = MainOptions(
         data=values["data"],
         items=values["items"],
-        columns=_columns(values),
-        cleaning=_cleaning(values),
-        splitting=_splitting(values),
+        columns=column_names(values),
+        cleaning=cleaning_options(values),
+        splitting=splitting_options(values),
         recipes=[read_recipe(reference) for reference in values["recipes"]],
         k=values["k"],
         seed=values["seed"],
         device=values["device"],
+        register=values["register"],
         fresh=values["fresh"],
-        out=values["out"] or Path("outputs") / Path(values["data"]).stem,
+        out=values["out"] or Path("outputs") / _name_of(values["data"]),
     )
-    click.echo(console.outcome(run_main(options)))
+    click.echo(console.outcome(run_main(options, lambda line: click.echo(line, err=True))))
+
+
+def _name_of(data: str) -> str:
+    """Name the data by folder and file: many files are called ratings.csv."""
+    path = Path(data)
+    stem = Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
+    folder = path.resolve().parent.name
+    return stem if data == stem or not folder else f"{folder}-{stem}"
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    """Make a polite kill the same as Ctrl-C: what is half-written is cleared away."""
+    raise KeyboardInterrupt
 
 
 def _fail(sentence: str, code: int) -> NoReturn:
@@ -377,16 +282,21 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 on success, 2 on wrong input, 130 when interrupted."""
     # Read when torch is imported: threads that wait by spinning cost a shared machine dearly.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
     try:
         cli.main(arguments, prog_name="recsys-vae", standalone_mode=False)
     except InputError as error:
         _fail(str(error), 2)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.message)
     except click.UsageError as error:
         verb = error.ctx.command_path if error.ctx else "recsys-vae"
         sentence = error.format_message().replace(". Did you mean", ", did you mean").rstrip(".?")
         _fail(f"{sentence}: see '{verb} --help'", 2)
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        _fail(f"{error.strerror or error}{where}: nothing was left half-written", 2)
+        where = error.filename or "a file"
+        what = (error.strerror or str(error)).lower()
+        _fail(f"{where} cannot be used ({what}): check path, permission and free space", 2)
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted: nothing was left half-written", 130)
+        _fail("interrupted: what was complete stays, nothing is half-written", 130)

@@ -1,10 +1,13 @@
 """Files and folders that appear under their final name only when they are complete."""
 
+import glob
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,6 +27,41 @@ def _beside(path: Path, role: str) -> Path:
     return path.parent / f".{path.name}.{role}-{os.getpid()}-{uuid4().hex[:6]}"
 
 
+def _is_running(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _tidy(path: Path) -> None:
+    """Clear what processes that were killed while writing `path` have left beside it.
+
+    What was moved away to make room for a folder that then never came is put back.
+    """
+    for left in sorted(path.parent.glob(f".{glob.escape(path.name)}.*-*-*")):
+        found = re.fullmatch(r"(partial|old)-(\d+)-[0-9a-f]{6}.*", left.name[len(path.name) + 2 :])
+        if found is None or _is_running(found[2]):
+            continue
+        if found[1] == "old" and not path.exists():
+            left.replace(path)
+        elif left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def _real(path: Path) -> Path:
+    """Follow links, so that a link stays one and what it points to is written."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{path} cannot be followed ({reason(error)}): mend the link") from error
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Give a temporary path in the same folder; rename it to `path` if the block succeeds.
@@ -34,6 +72,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Yields:
         The path to write to. It is removed if the block raises.
 
+    Raises:
+        InputError: `path` is a folder, a device or the like.
+
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "a.txt"
     >>> with atomic_file(target) as temporary:
@@ -43,7 +84,11 @@ def atomic_file(path: Path) -> Iterator[Path]:
     >>> target.read_text()
     'whole'
     """
+    path = _real(path)
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no file that could be replaced: choose another --out")
     path.parent.mkdir(parents=True, exist_ok=True)
+    _tidy(path)
     temporary = _beside(path, "partial")
     # The suffix stands at the end too: writers that choose a format by suffix still see it.
     temporary = temporary.with_name(temporary.name + path.suffix)
@@ -56,22 +101,52 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_replaceable(path: Path, contents: Sequence[str]) -> None:
+    """Refuse a folder that would lose something if a new one took its place.
+
+    Args:
+        path: where a folder is to be written.
+        contents: names (with wildcards) that a folder of this kind may hold.
+
+    Raises:
+        InputError: `path` is a file, or a folder that holds anything else.
+    """
+    path = _real(path)
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise InputError(f"{path} is no folder but a folder is to be written: choose another --out")
+    foreign = [
+        file.name
+        for file in sorted(path.iterdir())
+        if not any(fnmatch(file.name, pattern) for pattern in contents)
+    ]
+    if foreign:
+        raise InputError(
+            f"{path} holds {foreign[0]!r}, which is no part of what is to be written there: choose "
+            "another --out, or empty the folder"
+        )
+
+
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, contents: Sequence[str]) -> Iterator[Path]:
     """Give a temporary folder beside `path`; move it there if the block succeeds.
 
     Args:
-        path: final name; an existing folder of that name is replaced as a whole.
+        path: final name; an existing folder of the same kind is replaced as a whole.
+        contents: names (with wildcards) that a folder of this kind may hold; one that holds
+            anything else is not touched.
 
     Yields:
         The folder to write into. It is removed if the block raises.
 
     Raises:
-        InputError: `path` is a file.
+        InputError: `path` is a file, or a folder that holds something else.
     """
-    if path.is_file():
-        raise InputError(f"{path} is a file where a folder is to be written: choose another --out")
+    check_replaceable(path, contents)
+    path = _real(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _tidy(path)
     temporary, old = _beside(path, "partial"), _beside(path, "old")
     temporary.mkdir()
     try:
@@ -80,6 +155,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             if file.is_file():
                 _sync(file)
         if path.exists():
+            check_replaceable(path, contents)
             path.replace(old)
         try:
             temporary.replace(path)

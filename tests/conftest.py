@@ -1,8 +1,9 @@
 """What several tests share: a checkerboard, small interactions, a tracking store of one's own."""
 
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,3 +105,61 @@ def store(tmp_path: Path, empty_database: Path) -> Iterator[Path]:
     """A working folder with a tracking store of its own."""
     with tracking_store(tmp_path, empty_database) as folder:
         yield folder
+
+
+Refused = Callable[..., str]
+
+
+def made_up_ratings(n_users: int = 40, n_items: int = 15) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = [(user, item) for user in range(n_users) for item in rng.permutation(n_items)[:8]]
+    return pd.DataFrame(rows, columns=["userId", "movieId"]).assign(rating=5.0)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Path]:
+    """Good data, a good split and two good models, with which one thing at a time is wrong."""
+    from recsys_vae.cli import main
+
+    folder = tmp_path_factory.mktemp("cli")
+    with tracking_store(folder, empty_database):
+        made_up_ratings().to_csv("ratings.csv", index=False)
+        made_up_ratings(n_items=14).to_csv("others.csv", index=False)
+        for name in ("ratings", "others"):
+            main(["ingest", "--data", f"{name}.csv", "--out", f"{name}/data"])
+            held = ["--held-out-users", "10"]
+            main(["split", "--data", f"{name}/data", *held, "--out", f"{name}/split"])
+        quick = ["--set", "hidden=[8]", "--set", "latent=2", "--set", "training.epochs=1"]
+        main(["train", "--split", "ratings/split", *quick, "--out", "vae"])
+        main(["train", "--split", "ratings/split", "--recipe", "popularity", "--out", "popular"])
+        yield folder
+
+
+@pytest.fixture
+def refused(workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Run a verb that must refuse; `{tmp}` stands for a folder of the test. Gives the sentence."""
+
+    from recsys_vae.cli import main
+
+    def run(*arguments: str, out: bool = True) -> str:
+        assert Path.cwd() == workspace
+        capsys.readouterr()
+        target = tmp_path / "result" / "out"
+        options = ["--out", str(target)] if out else []
+        filled = [one.replace("{tmp}", str(tmp_path)) for one in arguments]
+        with pytest.raises(SystemExit) as stopped:
+            main([*filled, *options])
+        assert stopped.value.code == 2
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        (line,) = shown.err.splitlines()
+        assert line.startswith("recsys-vae: ")
+        # A library's own reason may be quoted in brackets, of whatever form it is.
+        own_words = re.sub(r"\(.*\)", "()", line)
+        assert not re.search(r"[.!?]\s+[A-Z]", own_words), f"more than one sentence: {line}"
+        assert "Traceback" not in line
+        assert not target.exists()
+        assert list(target.parent.glob("**/*")) == []
+        return line
+
+    return run

@@ -3,71 +3,15 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from recsys_vae.cli import cli, main
-from tests.conftest import tracking_store
+from tests.conftest import Refused, made_up_ratings
 
 _VERBS = list(cli.commands)
-Refused = Callable[..., str]
-
-
-def _ratings(n_users: int = 40, n_items: int = 15) -> pd.DataFrame:
-    rng = np.random.default_rng(0)
-    rows = [(user, item) for user in range(n_users) for item in rng.permutation(n_items)[:8]]
-    return pd.DataFrame(rows, columns=["userId", "movieId"]).assign(rating=5.0)
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Path]:
-    """Good data, a good split and two good models, with which one thing at a time is wrong."""
-    folder = tmp_path_factory.mktemp("cli")
-    with tracking_store(folder, empty_database):
-        _ratings().to_csv("ratings.csv", index=False)
-        _ratings(n_items=14).to_csv("others.csv", index=False)
-        for name in ("ratings", "others"):
-            main(["ingest", "--data", f"{name}.csv", "--out", f"{name}/data"])
-            held = ["--held-out-users", "10"]
-            main(["split", "--data", f"{name}/data", *held, "--out", f"{name}/split"])
-        quick = ["--set", "hidden=[8]", "--set", "latent=2", "--set", "training.epochs=1"]
-        main(["train", "--split", "ratings/split", *quick, "--out", "vae"])
-        main(["train", "--split", "ratings/split", "--recipe", "popularity", "--out", "popular"])
-        yield folder
-
-
-@pytest.fixture
-def refused(workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Run a verb that must refuse; `{tmp}` stands for a folder of the test. Gives the sentence."""
-
-    def run(*arguments: str, out: bool = True) -> str:
-        assert Path.cwd() == workspace
-        capsys.readouterr()
-        target = tmp_path / "result" / "out"
-        options = ["--out", str(target)] if out else []
-        filled = [one.replace("{tmp}", str(tmp_path)) for one in arguments]
-        with pytest.raises(SystemExit) as stopped:
-            main([*filled, *options])
-        assert stopped.value.code == 2
-        shown = capsys.readouterr()
-        assert shown.out == ""
-        (line,) = shown.err.splitlines()
-        assert line.startswith("recsys-vae: ")
-        # A library's own reason may be quoted in brackets, of whatever form it is.
-        own_words = re.sub(r"\(.*\)", "()", line)
-        assert not re.search(r"[.!?]\s+[A-Z]", own_words), f"more than one sentence: {line}"
-        assert "Traceback" not in line
-        assert not target.exists()
-        assert list(target.parent.glob("**/*")) == []
-        return line
-
-    return run
-
-
 _HEADER = "userId,movieId,rating\n"
 _BAD_FILES = {
     "empty file": ("bad.csv", "", "empty"),
@@ -105,7 +49,7 @@ def test_ingest_refuses_bytes_that_are_no_text(refused: Refused, tmp_path: Path)
 @pytest.mark.parametrize("verb", ["ingest", "recommend", "score"])
 def test_a_truncated_parquet_file_is_refused(refused: Refused, tmp_path: Path, verb: str) -> None:
     path = tmp_path / "cut.parquet"
-    _ratings().to_parquet(path)
+    made_up_ratings().to_parquet(path)
     path.write_bytes(path.read_bytes()[:-20])
     source = ["--data"] if verb == "ingest" else ["--model", "popular", "--histories"]
     out = ["--out", "{tmp}/result/out.csv"] if verb == "recommend" else []
@@ -246,7 +190,7 @@ def _damage(path: Path, how: str) -> None:
 def test_scoring_refuses_rows_that_are_not_grouped_by_user(
     refused: Refused, tmp_path: Path
 ) -> None:
-    _ratings().sort_values("movieId").to_csv(tmp_path / "mixed.csv", index=False)
+    made_up_ratings().sort_values("movieId").to_csv(tmp_path / "mixed.csv", index=False)
     sentence = refused("score", "--model", "popular", "--histories", "{tmp}/mixed.csv")
     assert "--unsorted" in sentence
 
@@ -269,7 +213,7 @@ def test_an_out_folder_that_cannot_be_made_is_refused(refused: Refused, tmp_path
 
 @pytest.mark.usefixtures("workspace")
 def test_bad_rows_can_be_dropped_and_repeated_rows_are_counted(tmp_path: Path) -> None:
-    good = _ratings()
+    good = made_up_ratings()
     bad = pd.DataFrame({"userId": [1, 1], "movieId": [1, 2], "rating": [-1.0, float("nan")]})
     pd.concat([good, good.head(7), bad]).to_csv(tmp_path / "rough.csv", index=False)
     rough = ["--data", str(tmp_path / "rough.csv"), "--bad-rows", "drop"]

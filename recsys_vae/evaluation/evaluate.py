@@ -1,5 +1,6 @@
 """Judge a recommender on users whose items are given in part and held out in part."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -51,7 +52,7 @@ def parse_metric(name: str) -> tuple[str, int]:
     ('ndcg', 100)
     """
     metric, _, k = name.partition("@")
-    if metric not in METRICS or not k.isdecimal() or int(k) < 1:
+    if metric not in METRICS or not re.fullmatch("[1-9][0-9]{0,8}", k):
         raise InputError(
             f"there is no metric '{name}': write one of {', '.join(METRICS)} with a list length, "
             "for example ndcg@100"

@@ -16,6 +16,9 @@ _CONVENTIONS: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
+_LISTED: Final = 20
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnNames:
     """Names of the columns in the file; None means: find it by convention."""
@@ -59,7 +62,7 @@ def find_column(
     >>> find_column("user", None, ["userId", "movieId"], Path("r.csv"), required=True)
     'userId'
     """
-    listed = ", ".join(present)
+    listed = ", ".join(present[:_LISTED]) + (", ..." if len(present) > _LISTED else "")
     if named is not None:
         if named in present:
             return _only(named, present, file)

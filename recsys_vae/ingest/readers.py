@@ -1,5 +1,6 @@
 """Read CSV, TSV and Parquet files through pyarrow into frames with canonical columns."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,25 @@ _DELIMITERS: Final = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 _PARQUET_SUFFIXES: Final = (".parquet", ".pq")
 
 
+UNREADABLE: Final = (pa.ArrowException, OSError, UnicodeError)
+"""What pyarrow raises for files that it cannot read."""
+
+
+def unreadable(path: Path, error: Exception) -> InputError:
+    """Give the sentence for a file that cannot be read."""
+    remedy = "repair or export it again"
+    if isinstance(error, UnicodeError) or "UTF8" in str(error):
+        remedy = "export it as UTF-8"
+    if isinstance(error, PermissionError):
+        remedy = "ask for permission to read it"
+    return InputError(f"{ascii_safe(path)} cannot be read ({reason(error)}): {remedy}")
+
+
+def ascii_safe(path: Path) -> str:
+    """Give a path as text that any terminal can show."""
+    return str(path).encode("utf-8", "replace").decode("utf-8")
+
+
 def check_file(path: Path) -> str | None:
     """Check that a file is there and of a known format.
 
@@ -31,9 +51,12 @@ def check_file(path: Path) -> str | None:
         raise InputError(f"{path} does not exist: check the path")
     if path.is_dir():
         raise InputError(f"{path} is a folder: give the file in it")
+    if not path.is_file():
+        raise InputError(f"{path} is no regular file: write the data to one first")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty: give a file with a header and at least one row")
-    suffix = (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
+    lower = Path(path.name.lower())
+    suffix = (lower.with_suffix("") if lower.suffix == ".gz" else lower).suffix
     if suffix in _PARQUET_SUFFIXES:
         return None
     if suffix in _DELIMITERS:
@@ -43,26 +66,32 @@ def check_file(path: Path) -> str | None:
     )
 
 
-def text_options(path: Path, suffix: str, names: ColumnNames) -> dict[str, Any]:
+def text_options(
+    path: Path, suffix: str, names: ColumnNames, ids: Sequence[str], *, streamed: bool = False
+) -> dict[str, Any]:
     """Give pyarrow's options for a text file; ids are read as text, so that 007 stays 007.
 
     Args:
         path: the file.
         suffix: of its format.
         names: column names, found by convention where None.
+        ids: roles of the id columns, "user" or "item".
+        streamed: whether types must be fixed beforehand; then only ids and ratings are read.
     """
     parse = pa.csv.ParseOptions(delimiter=_DELIMITERS[suffix])
     with pa.csv.open_csv(path, parse_options=parse) as reader:
         present = reader.schema.names
-    found = (
-        find_column(role, getattr(names, role), present, path, required=False)
-        for role in ("user", "item")
-    )
-    as_text = {name: pa.string() for name in found if name is not None}
-    return {
-        "parse_options": parse,
-        "convert_options": pa.csv.ConvertOptions(column_types=as_text),
-    }
+    types = {}
+    for role in ids:
+        name = find_column(role, getattr(names, role), present, path, required=False)
+        if name is not None:
+            types[name] = pa.string()
+    options: dict[str, Any] = {"column_types": types}
+    if streamed:
+        rating = find_column("rating", names.rating, present, path, required=False)
+        ratings = {} if rating is None else {rating: pa.float64()}
+        options = {"column_types": types | ratings, "include_columns": [*types, *ratings]}
+    return {"parse_options": parse, "convert_options": pa.csv.ConvertOptions(**options)}
 
 
 def is_canonical(texts: pa.Array | pa.ChunkedArray) -> bool:
@@ -79,13 +108,14 @@ def integers_if_canonical(texts: pa.ChunkedArray) -> pa.ChunkedArray:
     return texts.cast(pa.int64()) if is_canonical(texts) else texts
 
 
-def read_table(path: Path, names: ColumnNames) -> pa.Table:
+def read_table(path: Path, names: ColumnNames, ids: Sequence[str] = ("user", "item")) -> pa.Table:
     """Read a whole CSV, TSV or Parquet file.
 
     Args:
         path: the file; `.csv` and `.tsv` (also with `.gz`) have a header line.
         names: column names, found by convention where None; id columns of a text file are
             integers if every id is written as one, otherwise strings.
+        ids: roles of the id columns, "user" or "item".
 
     Returns:
         An Arrow table with at least one row.
@@ -98,15 +128,13 @@ def read_table(path: Path, names: ColumnNames) -> pa.Table:
         if suffix is None:
             table = pa.parquet.read_table(path)
         else:
-            options = text_options(path, suffix, names)
+            options = text_options(path, suffix, names, ids)
             table = pa.csv.read_csv(path, **options)
             for name in options["convert_options"].column_types:
                 place = table.column_names.index(name)
                 table = table.set_column(place, name, integers_if_canonical(table[name]))
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            f"{path} cannot be read ({reason(error)}): repair or export it again"
-        ) from error
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
     if table.num_rows == 0:
         raise InputError(f"{path} has no rows: give a file with at least one interaction")
     return table
@@ -190,7 +218,10 @@ def id_array(column: pa.ChunkedArray, name: str, path: Path, *, rows_before: int
             f"fill it in or delete the row ({pc.sum(missing).as_py()} rows are like it)"
         )
     if textual:
-        return np.asarray(column.to_pylist(), dtype=object)
+        try:
+            return np.asarray(column.to_pylist(), dtype=object)
+        except UnicodeError as error:
+            raise unreadable(path, error) from error
     try:
         return np.asarray(column.cast(pa.int64()).to_numpy())
     except pa.ArrowInvalid as error:

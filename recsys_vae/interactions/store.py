@@ -1,6 +1,7 @@
 """Interactions on disk: plain arrays plus JSON, written atomically, refused when damaged."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from recsys_vae.interactions.interactions import Interactions
 FORMAT_VERSION = 1
 MANIFEST = "interactions.json"
 _ARRAYS = ("indptr", "indices", "data")
+CONTENTS = (*(f"{name}.npy" for name in _ARRAYS), "users.arrow", "items.arrow", MANIFEST)
+"""What such a folder holds; the manifest, which names the checksums of the others, comes last."""
 
 
 def save_ids(ids: IdMap, path: Path) -> None:
@@ -39,7 +42,7 @@ def save_interactions(interactions: Interactions, folder: Path) -> None:
         interactions: what to write.
         folder: is created, or replaced as a whole.
     """
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, CONTENTS) as temporary:
         for name in _ARRAYS:
             np.save(temporary / f"{name}.npy", getattr(interactions.matrix, name))
         save_ids(interactions.users, temporary / "users.arrow")
@@ -67,7 +70,7 @@ def load_interactions(folder: Path) -> Interactions:
             f"{folder} has format version {manifest.get('format_version')}, "
             f"this version reads {FORMAT_VERSION}: {remedy} again"
         )
-    check_sums(folder, manifest.get("sha256"), remedy)
+    check_sums(folder, CONTENTS[:-1], manifest.get("sha256"), remedy)
     try:
         data, indices, indptr = (
             np.load(folder / f"{name}.npy", allow_pickle=False)
@@ -87,19 +90,20 @@ def file_sum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_sums(folder: Path, sums: object, remedy: str) -> None:
+def check_sums(folder: Path, names: Sequence[str], sums: object, remedy: str) -> None:
     """Check files against their checksums before any parser sees them.
 
     Args:
         folder: of the files.
+        names: of the files that must have one.
         sums: SHA-256 by file name, from a manifest.
         remedy: for the error sentence.
 
     Raises:
         InputError: a file is missing or is not as it was written.
     """
-    if not isinstance(sums, dict) or not sums:
-        raise InputError(f"{folder} is damaged (its manifest has no checksums): {remedy} again")
+    if not isinstance(sums, dict) or set(sums) != set(names):
+        raise InputError(f"{folder} is damaged (its manifest lacks checksums): {remedy} again")
     for name, expected in sums.items():
         try:
             same = file_sum(folder / name) == expected

@@ -20,15 +20,16 @@ _UNJUDGED = (5.0,)
 class ALSConfig(ModelConfig):
     """Hyper-parameters of ALS, in the terms of the `implicit` library."""
 
-    factors: int = Field(default=64, ge=1, description="width of the factors")
+    factors: int = Field(default=64, ge=1, le=100_000, description="width of the factors")
     regularization: float | None = Field(
         default=None,
         ge=0,
+        le=1e9,
         description="ridge on each factor; None: the best on validation among 0.1, 1, 5, 20, 50 "
         "(5 where nothing validates)",
     )
-    alpha: float = Field(default=5.0, gt=0, description="confidence of a stored entry")
-    iterations: int = Field(default=15, ge=1, description="alternations")
+    alpha: float = Field(default=5.0, gt=0, le=1e9, description="confidence of a stored entry")
+    iterations: int = Field(default=15, ge=1, le=100_000, description="alternations")
 
 
 class ALS(ArrayRecommender):

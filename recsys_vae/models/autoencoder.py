@@ -75,7 +75,9 @@ class NeuralConfig(ModelConfig):
         description="over the items in training: exact, or sampled with row-sparse updates, whose "
         "cost does not grow with the catalogue; auto: sampled above 200,000 items",
     )
-    negatives: int = Field(default=8192, ge=1, description="draws a step of the sampled softmax")
+    negatives: int = Field(
+        default=8192, ge=1, le=10**8, description="draws a step of the sampled softmax"
+    )
     training: TrainingConfig = TrainingConfig()
 
     def negatives_for(self, n_items: int) -> int | None:
@@ -157,6 +159,7 @@ class NeuralRecommender(ABC):
         total_steps = config.epochs * steps_per_epoch(plan, network.phases())
         schedule = self.config.kl_schedule(total_steps)
         self.history = Trainer(network, plan, config, schedule, run).train()
+        plan.world.leave()
         return self
 
     @torch.inference_mode()

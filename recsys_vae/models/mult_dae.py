@@ -25,7 +25,7 @@ class MultDAEConfig(NeuralConfig):
     hidden: tuple[PositiveInt, ...] = Field(
         default=(), description="widths between items and bottleneck, mirrored in the decoder"
     )
-    latent: int = Field(default=200, ge=1, description="Z, width of the bottleneck")
+    latent: int = Field(default=200, ge=1, le=1_000_000, description="Z, width of the bottleneck")
     dropout: float = Field(default=0.5, ge=0, lt=1, description="of the input's entries")
     training: TrainingConfig = TrainingConfig(weight_decay=0.01 / 500)
 

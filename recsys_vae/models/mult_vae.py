@@ -26,12 +26,13 @@ class MultVAEConfig(NeuralConfig):
     hidden: tuple[PositiveInt, ...] = Field(
         default=(600,), min_length=1, description="widths of the encoder, mirrored in the decoder"
     )
-    latent: int = Field(default=200, ge=1, description="Z, width of the latent space")
+    latent: int = Field(default=200, ge=1, le=1_000_000, description="Z, width of the latent space")
     dropout: float = Field(default=0.5, ge=0, lt=1, description="of the input's entries")
-    kl_cap: float = Field(default=0.2, ge=0, description="highest weight of the KL term")
+    kl_cap: float = Field(default=0.2, ge=0, le=1_000, description="highest weight of the KL term")
     kl_annealing_steps: int | None = Field(
         default=None,
         ge=0,
+        le=10**15,
         description="steps at which an uncapped KL weight would reach 1; None: so many that "
         "the cap is reached after half of the planned steps",
     )
@@ -40,7 +41,7 @@ class MultVAEConfig(NeuralConfig):
         """Rise linearly to the cap."""
         steps = self.kl_annealing_steps
         if steps is None:
-            steps = round(0.5 * total_steps / self.kl_cap) if self.kl_cap else 0
+            steps = round(0.5 * total_steps / max(self.kl_cap, 1e-9)) if self.kl_cap else 0
         return LinearAnnealing(self.kl_cap, steps)
 
 

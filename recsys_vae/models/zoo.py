@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -22,6 +22,8 @@ from recsys_vae.models.popularity import Popularity, PopularityConfig
 FORMAT_VERSION = 1
 MANIFEST = "model.json"
 WEIGHTS = "weights.safetensors"
+ITEMS = "items.arrow"
+CONTENTS = (MANIFEST, WEIGHTS, ITEMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,23 @@ def make_model(name: str, settings: dict[str, Any]) -> Recommender:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
+        wrong = f"{first['msg'].lower()}, not {first['input']!r}"
+        if first["type"] == "extra_forbidden":
+            wrong = f"there is no such setting among {', '.join(_settings(ZOO[name].config))}"
         raise InputError(
-            f"model '{name}', setting '{where}': {first['msg'].lower()}, "
-            f"not {first['input']!r}: correct it in the recipe or with --set"
+            f"model '{name}', setting '{where}': {wrong}: correct it in the recipe or with --set"
         ) from error
     return ZOO[name].make(config)
+
+
+def _settings(config: type[BaseModel], prefix: str = "") -> list[str]:
+    names: list[str] = []
+    for name, field in config.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names += _settings(field.annotation, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names or ["(none)"]
 
 
 def save_model(model: Recommender, folder: Path, *, data: dict[str, Any] | None = None) -> None:
@@ -87,11 +101,19 @@ def save_model(model: Recommender, folder: Path, *, data: dict[str, Any] | None 
         model: fitted.
         folder: is created, or replaced as a whole.
         data: what should be remembered of the training data, such as the rating threshold.
+
+    Raises:
+        InputError: the disk is full, or `folder` holds something else.
     """
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, CONTENTS) as temporary:
         arrays = {name: np.ascontiguousarray(value) for name, value in model.arrays().items()}
-        save_file(arrays, temporary / WEIGHTS)
-        save_ids(model.items, temporary / "items.arrow")
+        try:
+            save_file(arrays, temporary / WEIGHTS)
+        except SafetensorError as error:
+            raise InputError(
+                f"{folder} cannot be written ({reason(error)}): free some space"
+            ) from error
+        save_ids(model.items, temporary / ITEMS)
         sums = {file.name: file_sum(file) for file in sorted(temporary.iterdir())}
         manifest = {
             "format_version": FORMAT_VERSION,
@@ -118,14 +140,17 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def model_data(folder: Path) -> dict[str, Any]:
-    """Give what `save_model` was told of the training data.
+def trained_threshold(folder: Path) -> float | None:
+    """Give the rating above which the training data counted an interaction, if there was one.
 
     Raises:
-        InputError: the folder is no model, or of another format version.
+        InputError: the folder is no model, damaged, or of another format version.
     """
     data = _manifest(folder).get("data")
-    return data if isinstance(data, dict) else {}
+    threshold = data.get("threshold") if isinstance(data, dict) else data
+    if threshold is not None and not isinstance(threshold, int | float):
+        raise InputError(f"{folder} is damaged (its threshold is {threshold!r}): {_REMEDY} again")
+    return threshold
 
 
 def load_model(folder: Path) -> Recommender:
@@ -135,12 +160,14 @@ def load_model(folder: Path) -> Recommender:
         InputError: the folder is no model, damaged, or of another format version.
     """
     manifest = _manifest(folder)
-    check_sums(folder, manifest.get("sha256"), _REMEDY)
+    check_sums(folder, (WEIGHTS, ITEMS), manifest.get("sha256"), _REMEDY)
     try:
         model = make_model(manifest["model"], manifest["config"])
-        items = load_ids(folder / "items.arrow")
+        items = load_ids(folder / ITEMS)
         if items.fingerprint != manifest["items_fingerprint"]:
             raise ValueError("its items do not match their fingerprint")
         return model.restore(items, load_file(folder / WEIGHTS))
-    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+    except (
+        OSError, KeyError, TypeError, ValueError, RuntimeError, MemoryError, SafetensorError
+    ) as error:  # fmt: skip
         raise InputError(f"{folder} is damaged ({reason(error)}): {_REMEDY} again") from error

@@ -115,7 +115,7 @@ def multinomial_nll(
     with torch.autocast(hidden_BH.device.type, enabled=False):
         return cast(
             "Tensor",
-            _LinearMultinomial.apply(  # type: ignore[no-untyped-call]
+            _LinearMultinomial.apply(  # type: ignore[no-untyped-call] # torch has no annotation
                 hidden_BH, weight_IH, bias_I, target, dtype, plan
             ),
         )

@@ -164,7 +164,7 @@ def take_rows(table: Tensor, rows_R: Tensor) -> Tensor:
         >>> table.grad.is_sparse, table.grad.to_dense().tolist()
         (True, [0.0, 1.0, 0.0])
     """
-    return cast("Tensor", _TakeRows.apply(table, rows_R))  # type: ignore[no-untyped-call]
+    return cast("Tensor", _TakeRows.apply(table, rows_R))  # type: ignore[no-untyped-call] # torch has no annotation
 
 
 class _TakeRows(torch.autograd.Function):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self, cast
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F  # noqa: N812 # the customary name
 from torch import Tensor, nn
 
 
@@ -167,7 +167,7 @@ class SparseLinear(nn.Module):
             )
         product_BH = cast(
             "Tensor",
-            _SparseProduct.apply(  # type: ignore[no-untyped-call]
+            _SparseProduct.apply(  # type: ignore[no-untyped-call] # torch has no annotation
                 self.weight_IH, batch.offsets, batch.items, batch.values, self.sparse_gradient
             ),
         )

@@ -21,6 +21,7 @@ from recsys_vae.scoring.histories import HistoryBlock
 
 MANIFEST = "_manifest.json"
 PART = "part-00000.parquet"
+CONTENTS = (MANIFEST, "part-*.parquet")
 
 
 @dataclass(slots=True)
@@ -33,7 +34,7 @@ class ScoreCounts:
         short_lists: users whose list is shorter than k.
         rows: rows written.
         unknown_items: rows of the history left out because the model does not know the item.
-        below_threshold: rows left out because their rating is too low.
+        below_threshold: rows left out because their rating is not above the threshold.
     """
 
     users: int = 0
@@ -106,14 +107,12 @@ def score_users(
         The counts, which also stand in the manifest.
 
     Raises:
-        InputError: `out` holds something else, k is out of range, or a history is unusable;
-            nothing is left behind.
+        InputError: `out` holds something else, k is out of range, a history is unusable, or no
+            item of any history is known; nothing is left behind.
     """
-    if out.exists() and not (out / MANIFEST).is_file() and (out.is_file() or any(out.iterdir())):
-        raise InputError(f"{out} exists and is no result of scoring: choose another --out")
     counts, started = ScoreCounts(), time.perf_counter()
     bar = tqdm(desc="score", unit="user", unit_scale=True, disable=None if progress else True)
-    with atomic_folder(out) as temporary:
+    with atomic_folder(out, CONTENTS) as temporary:
         writer: pa.parquet.ParquetWriter | None = None
         try:
             for block in blocks:
@@ -130,6 +129,11 @@ def score_users(
                 writer.close()
         if not counts.users:
             raise InputError("there is no user to score: give a history file with rows")
+        if counts.unknown_items and counts.without_history == counts.users:
+            raise InputError(
+                f"the model knows none of the {counts.unknown_items} items in the histories: give "
+                "histories of the data that it was trained on"
+            )
         write_json(
             temporary / MANIFEST,
             {

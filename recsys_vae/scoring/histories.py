@@ -13,14 +13,16 @@ import pyarrow.csv
 import pyarrow.parquet
 from scipy.sparse import csr_array
 
-from recsys_vae.errors import InputError, reason
+from recsys_vae.errors import InputError
 from recsys_vae.ingest.columns import ColumnNames
 from recsys_vae.ingest.readers import (
+    UNREADABLE,
     canonical_rows,
     check_file,
     integers_if_canonical,
     is_canonical,
     text_options,
+    unreadable,
 )
 from recsys_vae.interactions import IdArray, IdMap, Interactions
 from recsys_vae.interactions.interactions import csr_from_pairs
@@ -108,15 +110,14 @@ class HistorySource:
                         yield pa.Table.from_batches([batch])
             else:
                 yield from self._text_tables(suffix)
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(
-                f"{self.path} cannot be read ({reason(error)}): repair or export it again"
-            ) from error
+        except UNREADABLE as error:
+            raise unreadable(self.path, error) from error
 
     def _text_tables(self, suffix: str) -> Iterator[pa.Table]:
         """Stream a text file; a first pass over the ids alone tells integers from strings."""
-        options = text_options(self.path, suffix, self.columns)
-        id_columns = list(options["convert_options"].column_types)
+        options = text_options(self.path, suffix, self.columns, ("user", "item"), streamed=True)
+        types = options["convert_options"].column_types
+        id_columns = [name for name, kind in types.items() if kind == pa.string()]
         integers = dict.fromkeys(id_columns, True)
         with pa.csv.open_csv(self.path, **options) as reader:
             for batch in reader:
@@ -134,8 +135,9 @@ class HistorySource:
         frame = canonical_rows(table, self.columns, self.path, rows_before=rows_before)
         numbers = items.numbers(frame["item"].to_numpy(), missing="mark")
         if self.threshold is not None and "rating" in frame.columns:
-            # A NaN is not above the threshold either.
-            numbers[~(frame["rating"].to_numpy() > self.threshold)] = _BELOW
+            ratings = frame["rating"].to_numpy()
+            # Neither NaN nor infinity is a rating above the threshold.
+            numbers[~((ratings > self.threshold) & (ratings < np.inf))] = _BELOW
         return _Rows(frame["user"].to_numpy(), numbers)
 
     def _block(self, rows: "_Rows", items: IdMap, finished: set[Any]) -> HistoryBlock:

@@ -12,6 +12,7 @@ from recsys_vae.interactions import Interactions, load_interactions, save_intera
 
 MANIFEST = "split.json"
 _PARTS = ("train", "validation-given", "validation-held-out", "test-given", "test-held-out")
+CONTENTS = (*_PARTS, MANIFEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Split:
 
 def save_split(split: Split, folder: Path) -> None:
     """Write a split into `folder`, which appears only when complete."""
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, CONTENTS) as temporary:
         for name, part in split.parts.items():
             save_interactions(part, temporary / name)
         fingerprints = {name: part.fingerprint for name, part in split.parts.items()}

@@ -14,6 +14,7 @@ from recsys_vae.splitting.split import FoldIn, Split
 
 _LARGE = 10_000
 _SMALL = 100
+_MIN_USERS = 3
 _MIN_TO_HOLD_OUT = 5
 
 
@@ -61,11 +62,12 @@ def split_strong(interactions: Interactions, options: StrongOptions) -> Split:
         raise InputError(
             f"--held-out-share {options.held_out_share} must lie between 0 and 1, for example 0.2"
         )
+    if n_users < _MIN_USERS:
+        raise InputError(f"{n_users} users cannot be split: give data with at least {_MIN_USERS}")
     if size < 1 or 2 * size >= n_users:
         raise InputError(
             f"{size} validation and {size} test users cannot be held out of {n_users} users: "
-            f"choose --held-out-users between 1 and {max(1, (n_users - 1) // 2)}"
-            + ("" if n_users > 2 else ", and give data with at least 3 users")
+            f"choose --held-out-users between 1 and {(n_users - 1) // 2}"
         )
     user_keys = _keys(interactions.users, options.seed)
     order = np.argsort(user_keys, kind="stable")

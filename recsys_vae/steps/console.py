@@ -1,7 +1,8 @@
 """What a person reads at the end of a step."""
 
-import os
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -50,13 +51,15 @@ def lists(recommended: Recommended) -> str:
     for user, taken in recommended.histories.items():
         shown = ", ".join(taken[:_TITLES_SHOWN])
         more = f" and {len(taken) - _TITLES_SHOWN} more" if len(taken) > _TITLES_SHOWN else ""
+        counts = Counter(one for text in recommended.genres[user] for one in text.split("|") if one)
+        tastes = ", ".join(f"{genre} ({count})" for genre, count in counts.most_common(3))
+        mostly = f"; mostly {tastes}" if tastes else ""
         rows = recommended.frame[recommended.frame["user"] == user]
-        columns = ["rank", "item", "title", "genres", "score"]
-        if not rows["genres"].str.len().any():
-            columns.remove("genres")
+        named = [name for name in ("title", "genres") if name in rows and rows[name].any()]
+        columns = ["rank", "item", *named, "score"]
         body = rows[columns].to_string(index=False, float_format="{:.3f}".format)
         note = " (short: too few items are left)" if user in recommended.short else ""
-        blocks.append(f"user {user}, who took {shown or 'nothing'}{more}{note}\n{body}")
+        blocks.append(f"user {user}, who took {shown or 'nothing'}{more}{mostly}{note}\n{body}")
     return "\n\n".join(blocks)
 
 
@@ -66,8 +69,9 @@ def outcome(result: Outcome) -> str:
     seconds = {name: one.seconds for name, one in result.trained.items()}
     first = next(iter(result.trained.values()))
     uri = tracking_uri()
-    shown = os.path.relpath(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite") else uri
-    ui = f"sqlite:///{shown}" if uri.startswith("sqlite") else uri
+    ui = uri
+    if uri.startswith("sqlite:///"):
+        ui = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).resolve()}"
     folder = result.lists.parent
     return "\n".join(
         [
@@ -81,7 +85,7 @@ def outcome(result: Outcome) -> str:
             lists(result.recommended),
             "",
             f"Lists of everyone: {result.lists} (Parquet); of these three: {folder}/examples.csv",
-            f"Model: {first.uri} (MLflow), {first.folder} (folder)",
+            f"Model: {result.version}, which is now @challenger (MLflow), {first.folder} (folder)",
             f"MLflow run {result.run_id}; to look at it: make ui, or",
             f"  mlflow ui --backend-store-uri {ui}",
         ]

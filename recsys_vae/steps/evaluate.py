@@ -11,7 +11,7 @@ import pyarrow.parquet
 
 from recsys_vae.evaluation.evaluate import DEFAULT_METRICS, evaluate
 from recsys_vae.evaluation.intervals import Estimate
-from recsys_vae.files import atomic_folder
+from recsys_vae.files import atomic_folder, check_replaceable
 from recsys_vae.models.base import Recommender
 from recsys_vae.models.zoo import load_model
 from recsys_vae.splitting import load_split
@@ -19,11 +19,13 @@ from recsys_vae.tracking.registry import model_folder
 from recsys_vae.tracking.runs import step_run
 
 METRICS_FILE = "metrics.csv"
+PER_USER_FILE = "per_user.parquet"
+CONTENTS = (METRICS_FILE, PER_USER_FILE)
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One model's means with intervals, by metric name."""
+    """One model's means with intervals, by metric name; the model as it is called in tables."""
 
     model: str
     estimates: dict[str, Estimate]
@@ -52,27 +54,37 @@ def evaluate_models(
     Raises:
         InputError: a model or the split is unusable, or they do not belong together.
     """
+    check_replaceable(out, CONTENTS)
     with step_run("evaluate") as run:
         parts = load_split(split)
         fold = parts.test if part == "test" else parts.validation
         run.params("evaluate", {"part": part, "metrics": ",".join(metrics)})
         run.dataset(fold.held_out, part, "evaluate")
         judged, frames = [], []
-        for reference in models:
-            model: Recommender = load_model(model_folder(reference))
+        loaded: list[Recommender] = [load_model(model_folder(one)) for one in models]
+        for label, model in zip(_labels(loaded, models), loaded, strict=True):
             evaluation = evaluate(model, fold, metrics)
-            judged.append(Judged(model.name, evaluation.estimates()))
-            frames.append(evaluation.frame().assign(model=model.name))
+            judged.append(Judged(label, evaluation.estimates()))
+            frames.append(evaluation.frame().assign(model=label))
         table = metrics_table(judged)
-        with atomic_folder(out) as temporary:
+        with atomic_folder(out, CONTENTS) as temporary:
             table.to_csv(temporary / METRICS_FILE, index=False)
             per_user = pa.Table.from_pandas(pd.concat(frames), preserve_index=False)
-            pa.parquet.write_table(per_user, temporary / "per_user.parquet")
+            pa.parquet.write_table(per_user, temporary / PER_USER_FILE)
         for one in judged:
             run.metrics({f"{one.model}_{key}": value.mean for key, value in one.estimates.items()})
         run.table(table, "metrics.json")
         run.artifact(out, "evaluation")
         return judged
+
+
+def _labels(models: Sequence[Recommender], references: Sequence[str]) -> list[str]:
+    """Call models by name; where a name comes twice, by where they come from, too."""
+    names = [model.name for model in models]
+    return [
+        name if names.count(name) == 1 else f"{name} {reference.replace(':', '').replace('@', '/')}"
+        for name, reference in zip(names, references, strict=True)
+    ]
 
 
 def metrics_table(judged: Sequence[Judged]) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from recsys_vae.files import atomic_folder, write_json
+from recsys_vae.files import atomic_folder, check_replaceable, write_json
 from recsys_vae.ingest.catalogue import Catalogue, read_catalogue
 from recsys_vae.ingest.cleaning import Cleaned, CleaningOptions, clean
 from recsys_vae.ingest.columns import ColumnNames
@@ -16,6 +16,7 @@ SAMPLE = "sample"
 REPORT = "ingest.json"
 INTERACTIONS = "interactions"
 ITEMS = "items.parquet"
+CONTENTS = (INTERACTIONS, ITEMS, REPORT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,7 @@ def ingest(options: IngestOptions) -> Ingested:
     Raises:
         InputError: anything in the input is unusable; nothing is written then.
     """
+    check_replaceable(options.out, CONTENTS)
     with step_run("ingest") as run:
         source = Path(options.data)
         catalogue = Catalogue.empty()
@@ -77,7 +79,7 @@ def ingest(options: IngestOptions) -> Ingested:
             "steps": cleaned.report(),
             "fingerprint": interactions.fingerprint,
         }
-        with atomic_folder(options.out) as temporary:
+        with atomic_folder(options.out, CONTENTS) as temporary:
             save_interactions(interactions, temporary / INTERACTIONS)
             if len(catalogue.frame):
                 catalogue.save(temporary / ITEMS)

@@ -1,22 +1,29 @@
 """main: the whole line, from a file of interactions to lists, under one parent run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from recsys_vae.errors import InputError
+from recsys_vae.files import check_replaceable
 from recsys_vae.ingest.cleaning import CleaningOptions
 from recsys_vae.ingest.columns import ColumnNames
+from recsys_vae.models.zoo import CONTENTS as MODEL_CONTENTS
+from recsys_vae.scoring.batch import CONTENTS as LISTS_CONTENTS
 from recsys_vae.splitting import StrongOptions
+from recsys_vae.splitting.split import CONTENTS as SPLIT_CONTENTS
+from recsys_vae.steps.evaluate import CONTENTS as EVALUATION_CONTENTS
 from recsys_vae.steps.evaluate import Judged, evaluate_models
+from recsys_vae.steps.ingest import CONTENTS as DATA_CONTENTS
 from recsys_vae.steps.ingest import INTERACTIONS, ITEMS, Ingested, IngestOptions, ingest
 from recsys_vae.steps.recipes import Recipe
 from recsys_vae.steps.recommend import Recommended, RecommendOptions, recommend
 from recsys_vae.steps.score import ScoreOptions, score
 from recsys_vae.steps.split import split
 from recsys_vae.steps.train import Trained, train
-from recsys_vae.tracking.registry import REGISTERED_NAME
+from recsys_vae.tracking.registry import REGISTERED_NAME, check_register_name, register
 from recsys_vae.tracking.runs import step_run
+from recsys_vae.training.device import choose_device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +40,7 @@ class MainOptions:
         k: length of the lists.
         seed: of the fits.
         device: "auto", "cpu" or "cuda".
+        register: name in MLflow's registry for the first model.
         fresh: start over even if an unfinished training lies in `out`.
         out: the folder that everything is written to.
     """
@@ -46,6 +54,7 @@ class MainOptions:
     k: int = 10
     seed: int = 0
     device: str = "auto"
+    register: str = REGISTERED_NAME
     fresh: bool = False
     out: Path
 
@@ -59,7 +68,8 @@ class Outcome:
         trained: by model name.
         judged: the models' metrics on the test users.
         recommended: lists for three test users.
-        lists: folder of the lists for all test users.
+        lists: folder of the lists for all users.
+        version: URI of the first model in MLflow's registry, which is now `challenger`.
         run_id: of the parent run.
     """
 
@@ -68,11 +78,16 @@ class Outcome:
     judged: list[Judged]
     recommended: Recommended
     lists: Path
+    version: str
     run_id: str
 
 
-def run_main(options: MainOptions) -> Outcome:
+def run_main(options: MainOptions, say: Callable[[str], None] = lambda _line: None) -> Outcome:
     """Ingest, split, train every model, evaluate, recommend and score.
+
+    Args:
+        options: what to do.
+        say: is told, line by line, what is being done.
 
     Returns:
         What each step brought.
@@ -87,7 +102,15 @@ def run_main(options: MainOptions) -> Outcome:
             f"--recipes {','.join(names)} names a model twice: compare two settings of one model "
             "with 'train' and 'evaluate', each into its own --out"
         )
+    # What can be refused is refused before the first step has done or registered anything.
+    for recipe in options.recipes:
+        recipe.make()
+    choose_device(options.device)
+    check_register_name(options.register)
+    for folder, contents in _written(options):
+        check_replaceable(folder, contents)
     with step_run("main") as run:
+        say(f"ingest: {options.data}")
         ingested = ingest(
             IngestOptions(
                 data=options.data,
@@ -97,20 +120,23 @@ def run_main(options: MainOptions) -> Outcome:
                 out=out / "data",
             )
         )
+        say("split: holding out users for validation and test")
         parts = split(data=out / "data", out=out / "split", options=options.splitting)
         trained: dict[str, Trained] = {}
-        for number, recipe in enumerate(options.recipes):
+        for recipe in options.recipes:
+            say(f"train: {recipe.model}")
             done = train(
                 split=out / "split",
                 recipe=recipe,
                 out=out / "models" / recipe.model,
                 seed=options.seed,
                 device=options.device,
-                register=REGISTERED_NAME if number == 0 else None,
+                register=None,
                 fresh=options.fresh,
             )
             assert done is not None  # main runs in one process
             trained[recipe.model] = done
+        say("evaluate, recommend, score")
         judged = evaluate_models(
             split=out / "split",
             models=[str(one.folder) for one in trained.values()],
@@ -134,6 +160,20 @@ def run_main(options: MainOptions) -> Outcome:
                 model=str(first.folder), histories=out / "data" / INTERACTIONS, out=lists, k=k
             )
         )
+        version = register(first.uri, options.register)
         for one in judged:
             run.metrics({f"{one.model}_{key}": value.mean for key, value in one.estimates.items()})
-        return Outcome(ingested, trained, judged, recommended, lists, run.run_id)
+        return Outcome(ingested, trained, judged, recommended, lists, version, run.run_id)
+
+
+def _written(options: MainOptions) -> list[tuple[Path, Sequence[str]]]:
+    """Say which folders the steps will write, and what each may hold."""
+    out = options.out
+    models = [(out / "models" / recipe.model, MODEL_CONTENTS) for recipe in options.recipes]
+    return [
+        (out / "data", DATA_CONTENTS),
+        (out / "split", SPLIT_CONTENTS),
+        *models,
+        (out / "evaluation", EVALUATION_CONTENTS),
+        (out / "lists" / "all-users", LISTS_CONTENTS),
+    ]

@@ -51,7 +51,7 @@ def read_recipe(reference: str, overrides: Iterable[str] = ()) -> Recipe:
         path = Path(reference)
         try:
             settings = tomllib.loads(path.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(
                 f"recipe {path} cannot be read ({reason(error)}): give a TOML file or a model "
                 f"name ({', '.join(ZOO)})"
@@ -66,12 +66,16 @@ def read_recipe(reference: str, overrides: Iterable[str] = ()) -> Recipe:
 
 def _apply(settings: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
+    if "\n" in override:
+        raise InputError(f"--set {override!r} is more than one line: give one setting a time")
     if not equals or not key.strip():
         raise InputError(f"--set {override} is no setting: write key=value, for example latent=64")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
+    except (RecursionError, ValueError) as error:
+        raise InputError(f"--set {key}: the value cannot be read ({reason(error)})") from error
     *tables, last = key.strip().split(".")
     for table in tables:
         settings = settings.setdefault(table, {})

@@ -16,11 +16,10 @@ from recsys_vae.ingest.columns import ColumnNames
 from recsys_vae.ingest.readers import read_interactions
 from recsys_vae.interactions import IdArray, IdMap, Interactions, load_interactions
 from recsys_vae.interactions.store import MANIFEST
-from recsys_vae.models.zoo import load_model, model_data
-from recsys_vae.ranking import ItemRules, rank
+from recsys_vae.ranking import rank
 from recsys_vae.scoring.batch import long_table
 from recsys_vae.scoring.histories import stored_blocks
-from recsys_vae.tracking.registry import model_folder
+from recsys_vae.steps.lists import list_maker
 from recsys_vae.tracking.runs import step_run
 
 
@@ -60,14 +59,18 @@ class Recommended:
     """Lists and what they were made from.
 
     Attributes:
-        frame: columns user, rank, item, score, title, genres.
+        frame: columns user, rank, item, score and, where titles are known, title and genres.
         histories: titles of what each user took, by user id.
+        genres: genres of the same items, empty where none are known.
         short: users whose list is shorter than k.
+        unknown: interactions of these users whose item the model does not know.
     """
 
     frame: pd.DataFrame
     histories: dict[Any, list[str]]
+    genres: dict[Any, list[str]]
     short: list[Any]
+    unknown: int
 
 
 def recommend(options: RecommendOptions) -> Recommended:
@@ -84,37 +87,48 @@ def recommend(options: RecommendOptions) -> Recommended:
             f"--out {options.out} has the unknown suffix '{options.out.suffix}': "
             f"choose {', '.join(_WRITERS)}"
         )
+    for given in (options.histories, options.items):
+        if options.out is not None and given is not None and same_file(options.out, given):
+            raise InputError(f"--out {options.out} is also an input: choose another --out")
     with step_run("recommend") as run:
-        folder = model_folder(options.model)
-        model = load_model(folder)
-        threshold = model_data(folder).get("threshold")
-        rules = ItemRules.of(
-            model.items,
-            allowed=list(options.allow),
-            blocked=list(options.block),
-            mask_seen=options.mask_seen,
-        )
+        made = list_maker(options)
+        model, threshold, rules = made.model, made.threshold, made.rules
         known = _histories(options, threshold)
         rows = _chosen(known.users, options)
-        catalogue = Catalogue.empty() if options.items is None else read_catalogue(options.items)
-        tables, short = [], list[Any]()
+        catalogue = Catalogue.empty()
+        if options.items is not None:
+            catalogue = read_catalogue(options.items, options.columns)
+        tables, short, unknown = [], list[Any](), 0
         for block in stored_blocks(known.rows(rows), model.items):
+            unknown += block.unknown
             lists = rank(model.score(block.given), block.given, options.k, rules)
             tables.append(long_table(block.users, lists, model.items))
             short += block.users[lists.short].tolist()
+        asked = known.rows(rows)
+        if unknown and unknown == len(asked):
+            raise InputError(
+                f"{options.histories}: the model knows none of these users' {unknown} items: give "
+                "histories of the data that it was trained on"
+            )
         frame = pa.concat_tables(tables).to_pandas()
-        frame["title"] = catalogue.titles(frame["item"])
-        frame["genres"] = catalogue.genres(frame["item"])
+        if len(catalogue.frame):
+            frame["title"] = pd.Series(catalogue.titles(frame["item"]), frame.index, object)
+            frame["genres"] = pd.Series(catalogue.genres(frame["item"]), frame.index, object)
         if options.out is not None:
             with atomic_file(options.out) as temporary:
                 _WRITERS[options.out.suffix](frame, temporary)
         run.params("recommend", {"model": options.model, "k": options.k, "users": len(rows)})
         run.table(frame.astype({"user": str, "item": str}), "lists.json")
-        taken = {
-            user: catalogue.titles(known.items.ids(known.matrix[[row]].indices))
-            for user, row in zip(known.users.ids(rows).tolist(), rows, strict=True)
-        }
-        return Recommended(frame, taken, short)
+        users = known.users.ids(rows).tolist()
+        taken = [known.items.ids(known.matrix[[row]].indices) for row in rows]
+        titles = {user: catalogue.titles(ids) for user, ids in zip(users, taken, strict=True)}
+        genres = {user: catalogue.genres(ids) for user, ids in zip(users, taken, strict=True)}
+        return Recommended(frame, titles, genres, short, unknown)
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Say whether two paths are the same existing file."""
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def _histories(options: RecommendOptions, threshold: float | None) -> Interactions:
@@ -123,7 +137,8 @@ def _histories(options: RecommendOptions, threshold: float | None) -> Interactio
         return load_interactions(path)
     frame = read_interactions(path, options.columns)
     if threshold is not None and "rating" in frame.columns:
-        frame = frame.assign(value=(frame["rating"] > threshold).astype(np.float32))
+        liked_rows = (frame["rating"] > threshold) & (frame["rating"] < np.inf)
+        frame = frame.assign(value=liked_rows.astype(np.float32))
         liked = Interactions.from_frame(frame[["user", "item", "value"]])
         matrix = liked.matrix.copy()
         matrix.eliminate_zeros()
@@ -141,7 +156,7 @@ def _chosen(users: IdMap, options: RecommendOptions) -> Any:
             f"--users {asked[int(np.argmax(numbers < 0))]}: {options.histories} has no such user: "
             "check the id, or give the file that holds the user's history"
         )
-    return numbers
+    return np.unique(numbers)
 
 
 def _write_parquet(frame: pd.DataFrame, path: Path) -> None:

@@ -9,15 +9,14 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 import pyarrow.parquet
 
+from recsys_vae.files import check_replaceable
 from recsys_vae.ingest.columns import ColumnNames
 from recsys_vae.ingest.readers import read_interactions
 from recsys_vae.interactions import IdMap, load_interactions
 from recsys_vae.interactions.store import MANIFEST as INTERACTIONS_MANIFEST
-from recsys_vae.models.zoo import load_model, model_data
-from recsys_vae.ranking import ItemRules
-from recsys_vae.scoring.batch import MANIFEST, ScoreCounts, score_users
+from recsys_vae.scoring.batch import CONTENTS, MANIFEST, ScoreCounts, score_users
 from recsys_vae.scoring.histories import HistoryBlock, HistorySource, stored_blocks
-from recsys_vae.tracking.registry import model_folder
+from recsys_vae.steps.lists import list_maker
 from recsys_vae.tracking.runs import step_run
 
 
@@ -59,16 +58,10 @@ def score(options: ScoreOptions) -> ScoreCounts:
     Raises:
         InputError: model, histories or options are unusable; nothing is written then.
     """
+    check_replaceable(options.out, CONTENTS)
     with step_run("score") as run:
-        folder = model_folder(options.model)
-        model = load_model(folder)
-        threshold = model_data(folder).get("threshold")
-        rules = ItemRules.of(
-            model.items,
-            allowed=list(options.allow),
-            blocked=list(options.block),
-            mask_seen=options.mask_seen,
-        )
+        made = list_maker(options)
+        model, threshold, rules = made.model, made.threshold, made.rules
         manifest = {
             "model_uri": options.model,
             "histories": str(options.histories),
@@ -110,7 +103,8 @@ def _blocks(
         yield source.blocks(items)
         return
     frame = read_interactions(options.histories, options.columns)
-    frame = frame.sort_values("user", kind="stable").drop(columns="row")
+    frame = frame.sort_values("user", kind="stable")
+    frame = frame[[name for name in ("user", "item", "rating") if name in frame.columns]]
     with TemporaryDirectory() as scratch:
         grouped = Path(scratch) / "grouped.parquet"
         pa.parquet.write_table(pa.Table.from_pandas(frame, preserve_index=False), grouped)

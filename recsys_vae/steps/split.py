@@ -3,10 +3,10 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from recsys_vae.files import read_json
+from recsys_vae.files import check_replaceable, read_json
 from recsys_vae.interactions import load_interactions
 from recsys_vae.splitting import Split, StrongOptions, save_split, split_strong
-from recsys_vae.splitting.split import MANIFEST, counts
+from recsys_vae.splitting.split import CONTENTS, MANIFEST, counts
 from recsys_vae.steps.ingest import INTERACTIONS, REPORT
 from recsys_vae.tracking.runs import step_run
 
@@ -25,6 +25,7 @@ def split(*, data: Path, out: Path, options: StrongOptions) -> Split:
     Raises:
         InputError: the data are unusable or too few; nothing is written then.
     """
+    check_replaceable(out, CONTENTS)
     with step_run("split") as run:
         report = read_json(
             data / REPORT, what="ingested data", remedy="make it with 'recsys-vae ingest'"

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recsys_vae.evaluation.evaluate import mean_metric
+from recsys_vae.files import check_replaceable
 from recsys_vae.models.base import FitOptions, Recommender
-from recsys_vae.models.zoo import save_model
+from recsys_vae.models.zoo import CONTENTS, save_model
 from recsys_vae.splitting import load_split
 from recsys_vae.steps.recipes import Recipe
-from recsys_vae.tracking.registry import log_model
+from recsys_vae.tracking.registry import check_register_name, log_model
+from recsys_vae.tracking.registry import register as register_version
 from recsys_vae.tracking.runs import step_run
 from recsys_vae.training.distributed import leads_here
 
@@ -71,6 +73,9 @@ def train(
     Raises:
         InputError: recipe or split are unusable, or the training diverged.
     """
+    check_replaceable(out, CONTENTS)
+    if register is not None:
+        check_register_name(register)
     with step_run("train", system_metrics=True) as run:
         model = recipe.make()
         parts = load_split(split)
@@ -98,6 +103,8 @@ def train(
         data = {"threshold": parts.description.get("threshold"), "train": parts.train.fingerprint}
         save_model(model, out, data=data)
         run.metrics({"fit_seconds": seconds, f"validation_{VALIDATION_METRIC}": validation})
-        uri = log_model(model, out, register=register)
+        uri = log_model(model, out)
+        if register is not None:
+            uri = register_version(uri, register)
         shutil.rmtree(checkpoint_folder(out), ignore_errors=True)
         return Trained(model, out, uri, validation, seconds)

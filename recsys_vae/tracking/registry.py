@@ -1,6 +1,8 @@
 """Log a model so that it can be loaded anywhere, register it, and find it again."""
 
+from contextlib import redirect_stderr
 from importlib.metadata import version
+from io import StringIO
 from pathlib import Path
 from typing import Final
 
@@ -10,12 +12,13 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import Array
+from sqlalchemy.exc import SQLAlchemyError
 
 import recsys_vae
 from recsys_vae.errors import InputError, reason
 from recsys_vae.interactions import IdMap
 from recsys_vae.models.base import Recommender
-from recsys_vae.tracking.runs import quiet
+from recsys_vae.tracking.runs import quiet, reachable_store
 
 REGISTERED_NAME: Final = "recsys-vae"
 CHALLENGER: Final = "challenger"
@@ -55,34 +58,54 @@ def _requirements(model: Recommender) -> list[str]:
     return [f"{name}=={version(name).split('+')[0]}" for name in names]
 
 
-def log_model(model: Recommender, folder: Path, *, register: str | None) -> str:
+def log_model(model: Recommender, folder: Path) -> str:
     """Log a saved model to the active run as a pyfunc without pickle.
 
     Args:
         model: the fitted model.
         folder: where `save_model` wrote it.
-        register: registered model name to add a version to, with the alias `challenger`; None:
-            only log.
 
     Returns:
         The URI to load it by.
     """
     example = pd.DataFrame({"history": [model.items.ids(range(min(3, len(model.items)))).tolist()]})
-    info = mlflow.pyfunc.log_model(
-        name="model",
-        python_model=str(Path(__file__).with_name("served.py")),
-        artifacts={"model": str(folder)},
-        signature=_signature(model.items),
-        input_example=example,
-        pip_requirements=_requirements(model),
-        code_paths=[str(Path(recsys_vae.__file__).parent)],
-        registered_model_name=register,
-    )
-    if register is None:
-        return str(info.model_uri)
-    registered = info.registered_model_version
-    mlflow.MlflowClient().set_registered_model_alias(register, CHALLENGER, str(registered))
-    return f"models:/{register}@{CHALLENGER}"
+    with reachable_store():
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(Path(__file__).with_name("served.py")),
+            artifacts={"model": str(folder)},
+            signature=_signature(model.items),
+            input_example=example,
+            pip_requirements=_requirements(model),
+            code_paths=[str(Path(recsys_vae.__file__).parent)],
+        )
+    return str(info.model_uri)
+
+
+def check_register_name(name: str) -> None:
+    """Refuse, before any work, a name that MLflow's registry would not take.
+
+    Raises:
+        InputError: the name is empty or holds a slash or a colon.
+    """
+    if not name.strip() or set(name) & set("/:") or name in (".", ".."):
+        raise InputError(f"--register '{name}' is no model name: leave out '/' and ':'")
+
+
+def register(uri: str, name: str) -> str:
+    """Add a logged model to the registry and point the alias `challenger` at it.
+
+    Args:
+        uri: from `log_model`.
+        name: of the registered model; made where there is none.
+
+    Returns:
+        The URI of the new version.
+    """
+    with reachable_store(), redirect_stderr(StringIO()):  # MLflow prints what we say ourselves
+        made = mlflow.register_model(uri, name)
+        mlflow.MlflowClient().set_registered_model_alias(name, CHALLENGER, str(made.version))
+    return f"models:/{name}/{made.version}"
 
 
 def model_folder(reference: str) -> Path:
@@ -102,7 +125,7 @@ def model_folder(reference: str) -> Path:
     quiet()
     try:
         downloaded = Path(mlflow.artifacts.download_artifacts(reference))
-    except (MlflowException, OSError) as error:
+    except (MlflowException, SQLAlchemyError, ImportError, OSError, ValueError) as error:
         raise InputError(
             f"--model {reference} cannot be loaded ({reason(error)}): check the name, the alias "
             "and MLFLOW_TRACKING_URI"

@@ -9,13 +9,18 @@ from typing import Any
 
 # MLflow reads it at import; tracking an interaction file is nobody else's business.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
 import pandas as pd
+from filelock import FileLock
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from recsys_vae import __version__
+from recsys_vae.errors import InputError, reason
 from recsys_vae.interactions import Interactions
 from recsys_vae.training.distributed import leads_here
 from recsys_vae.training.records import EpochRecord
@@ -122,6 +127,9 @@ def step_run(step: str, *, system_metrics: bool = False) -> Iterator[StepRun]:
 
     Yields:
         What the step logs to.
+
+    Raises:
+        InputError: the tracking store cannot be used.
     """
     quiet()
     if not leads_here():
@@ -129,15 +137,49 @@ def step_run(step: str, *, system_metrics: bool = False) -> Iterator[StepRun]:
         return
     nested = mlflow.active_run() is not None
     prepared = os.environ.get("MLFLOW_RUN_ID") is not None and not nested
-    if not prepared and not nested:
-        mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
     if system_metrics:
         mlflow.set_system_metrics_sampling_interval(1)
-    with mlflow.start_run(
-        run_name=None if prepared else step, nested=nested, log_system_metrics=system_metrics
-    ) as run:
+    with reachable_store():
+        if not prepared and not nested:
+            with _store_made_once():
+                mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+        started = mlflow.start_run(
+            run_name=None if prepared else step, nested=nested, log_system_metrics=system_metrics
+        )
+    with started as run:
         mlflow.set_tags({TAG_STEP: step, "recsys_vae.version": __version__})
         yield StepRun(run)
+
+
+@contextmanager
+def reachable_store() -> Iterator[None]:
+    """Tell in one sentence what keeps MLflow from its store.
+
+    Raises:
+        InputError: the tracking store cannot be reached, opened or understood.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (MlflowException, SQLAlchemyError, ImportError, OSError, ValueError) as error:
+        # What the environment says: MLflow itself may refuse to name a store it cannot parse.
+        store = os.environ.get("MLFLOW_TRACKING_URI", "the default store")
+        raise InputError(
+            f"MLflow cannot use {store} ({reason(error)}): check MLFLOW_TRACKING_URI (a relative "
+            "sqlite path is relative to the working folder) and the experiment"
+        ) from error
+
+
+@contextmanager
+def _store_made_once() -> Iterator[None]:
+    """Let one process at a time make the tables of a fresh SQLite store."""
+    path = tracking_uri().partition("?")[0].removeprefix("sqlite:///")
+    if not tracking_uri().startswith("sqlite:///") or not Path(path).parent.is_dir():
+        yield
+        return
+    with FileLock(f"{path}.lock", timeout=120):
+        yield
 
 
 def tracking_uri() -> str:

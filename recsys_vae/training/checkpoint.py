@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from recsys_vae.errors import InputError
+from recsys_vae.errors import InputError, reason
 from recsys_vae.files import atomic_file
 
 FORMAT_VERSION: Final = 1
@@ -37,11 +37,20 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     Args:
         path: of the file; the folder is created.
         checkpoint: what to write; tensors may be on any device.
+
+    Raises:
+        InputError: the disk is full; the checkpoint before stays.
     """
     metadata = {"format_version": str(FORMAT_VERSION), "state": json.dumps(checkpoint.state)}
     tensors = {name: value.detach().contiguous() for name, value in checkpoint.tensors.items()}
     with atomic_file(path) as temporary:
-        save_file(tensors, temporary, metadata)
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:
+            raise InputError(
+                f"checkpoint {path} cannot be written ({reason(error)}): free some space and give "
+                "the same command again"
+            ) from error
 
 
 def read_checkpoint(path: Path, device: torch.device) -> Checkpoint:
@@ -58,7 +67,7 @@ def read_checkpoint(path: Path, device: torch.device) -> Checkpoint:
         version = int(metadata.get("format_version", "-1"))
         state = json.loads(metadata.get("state", "null"))
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"checkpoint {path} is damaged ({error}): {remedy}") from error
+        raise InputError(f"checkpoint {path} is damaged ({reason(error)}): {remedy}") from error
     if version != FORMAT_VERSION:
         raise InputError(f"checkpoint {path} has format version {version}: {remedy}")
     return Checkpoint(tensors, state)

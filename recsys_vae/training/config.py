@@ -16,10 +16,10 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    epochs: int = Field(default=100, ge=1, description="passes over the training users")
-    batch_size: int | None = Field(default=None, ge=1, description="users a step")
+    epochs: int = Field(default=100, ge=1, le=10**9, description="passes over the training users")
+    batch_size: int | None = Field(default=None, ge=1, le=10**9, description="users a step")
     learning_rate: float = Field(default=1e-3, gt=0, description="of Adam, at its highest")
-    warmup_steps: int = Field(default=0, ge=0, description="steps of linear rise to it")
+    warmup_steps: int = Field(default=0, ge=0, le=10**15, description="steps of linear rise to it")
     lr_schedule: Literal["constant", "cosine"] = Field(
         default="constant", description="after the warm-up: stay, or fall to 0 by the last step"
     )

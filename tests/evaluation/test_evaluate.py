@@ -1,8 +1,6 @@
 import math
-from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pytest
 from scipy.sparse import csr_array
@@ -11,29 +9,11 @@ from recsys_vae.errors import InputError
 from recsys_vae.evaluation.evaluate import evaluate, mean_metric, parse_metric
 from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions, FloatMatrix, Recommender
-from recsys_vae.models.closed_form import ArrayRecommender
-from recsys_vae.models.popularity import Popularity, PopularityConfig
+from recsys_vae.models.popularity import Popularity
 from recsys_vae.splitting import FoldIn
+from tests.neighbours import Neighbours
 
 USERS, ITEMS = 37, 23
-
-
-class Neighbours(ArrayRecommender):
-    """score = x W for a random W of few levels: depends on the user, with ties."""
-
-    name: ClassVar[str] = "neighbours"
-    per_item: ClassVar[tuple[str, ...]] = ("weights_II",)
-
-    def __init__(self) -> None:
-        super().__init__(PopularityConfig())
-
-    def learn(self, train: Interactions, options: FitOptions) -> dict[str, npt.NDArray[Any]]:
-        n_items = len(train.items)
-        weights = np.random.default_rng(options.seed).integers(3, size=(n_items, n_items))
-        return {"weights_II": weights.astype(np.float32)}
-
-    def score(self, given: csr_array) -> FloatMatrix:
-        return np.asarray(given @ self._arrays["weights_II"], dtype=np.float32)
 
 
 def random_fold(seed: int = 0) -> FoldIn:

@@ -154,13 +154,16 @@ def failing(folder: Path) -> None:
     raise KeyboardInterrupt
 
 
+ANYTHING = ("*",)
+
+
 @pytest.mark.parametrize("old", [False, True])
 def test_a_folder_that_fails_leaves_only_what_was_there(old: bool, tmp_path: Path) -> None:
     target = tmp_path / "target"
     if old:
         target.mkdir()
         (target / "old").write_text("old")
-    with pytest.raises(KeyboardInterrupt), atomic_folder(target) as temporary:
+    with pytest.raises(KeyboardInterrupt), atomic_folder(target, ANYTHING) as temporary:
         failing(temporary)
     names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
     assert names == (["target", "target/old"] if old else [])
@@ -169,10 +172,10 @@ def test_a_folder_that_fails_leaves_only_what_was_there(old: bool, tmp_path: Pat
 def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
     target = tmp_path / "new" / "target"
     for _ in range(2):
-        with atomic_folder(target) as temporary:
+        with atomic_folder(target, ANYTHING) as temporary:
             write_two(temporary)
         (target / "left from before").touch()
-    with atomic_folder(target) as temporary:
+    with atomic_folder(target, ANYTHING) as temporary:
         (temporary / "c").touch()
     names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
     assert names == ["new", "new/target", "new/target/c"]
@@ -192,7 +195,7 @@ def test_the_old_folder_survives_when_the_last_step_fails(
         return rename(self, other)
 
     monkeypatch.setattr(Path, "replace", no_room)
-    with pytest.raises(OSError, match="no space"), atomic_folder(target) as temporary:
+    with pytest.raises(OSError, match="no space"), atomic_folder(target, ANYTHING) as temporary:
         write_two(temporary)
     names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
     assert names == ["target", "target/old"]

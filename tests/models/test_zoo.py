@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from recsys_vae.errors import InputError
 from recsys_vae.interactions import Interactions
 from recsys_vae.models.base import FitOptions, Recommender, check_items
-from recsys_vae.models.zoo import ZOO, load_model, make_model, model_data, save_model
+from recsys_vae.models.zoo import ZOO, load_model, make_model, save_model, trained_threshold
 from recsys_vae.steps.recipes import read_recipe
 
 _RECIPES = sorted((Path(__file__).parents[2] / "pipelines" / "recipes").glob("*.toml"))
@@ -81,12 +81,13 @@ def test_a_bad_setting_is_refused_by_name_and_value(
 
 
 def test_what_was_remembered_of_the_data_comes_back(folder: Path) -> None:
-    assert model_data(folder) == {"threshold": 3.5}
+    assert trained_threshold(folder) == 3.5
 
 
 def test_saving_again_replaces_the_folder_as_a_whole(folder: Path, fitted: Recommender) -> None:
-    (folder / "left-over.txt").write_text("of an older version")
+    before = (folder / "model.json").stat().st_ino
     save_model(fitted, folder)
+    assert (folder / "model.json").stat().st_ino != before
     assert sorted(path.name for path in folder.iterdir()) == [
         "items.arrow", "model.json", _WEIGHTS,
     ]  # fmt: skip

@@ -35,7 +35,7 @@ class SizeGuard(TorchDispatchMode):
 
     def __init__(self, limit: int) -> None:
         """Remember the limit in bytes; ``largest`` keeps the largest storage seen."""
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call] # torch has no annotation
         self.limit, self.largest = limit, 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -196,7 +196,7 @@ def test_refuses_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="max_buffer_mb is too small"):
         multinomial_nll(hidden, weight, bias, batch, max_buffer_mb=1e-6)
     with pytest.raises(ValueError, match="precision must be"):
-        multinomial_nll(hidden, weight, bias, batch, precision="half")  # type: ignore[arg-type]
+        multinomial_nll(hidden, weight, bias, batch, precision="half")  # type: ignore[arg-type] # wrong on purpose
 
 
 def test_auto_takes_bfloat16_only_where_it_is_multiplied() -> None:

@@ -124,7 +124,7 @@ def test_lists_keep_to_the_allowed_and_blocked_items(
 @pytest.mark.parametrize("option", ["allow", "block"])
 def test_an_unknown_id_in_a_rule_is_refused_by_its_option(option: str) -> None:
     with pytest.raises(InputError, match=f"--{option}: .*'x'"):
-        ItemRules.of(IdMap.of(["a"]), **{f"{option}ed": ["x"]})  # type: ignore[arg-type]
+        ItemRules.of(IdMap.of(["a"]), **{f"{option}ed": ["x"]})  # type: ignore[arg-type] # a keyword made from text
 
 
 def test_rules_that_leave_nothing_are_refused() -> None:

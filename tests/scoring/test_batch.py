@@ -1,42 +1,21 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pytest
 from scipy.sparse import csr_array
 
 from recsys_vae.errors import InputError
 from recsys_vae.interactions import IdMap, Interactions
-from recsys_vae.models.base import FitOptions, FloatMatrix
-from recsys_vae.models.closed_form import ArrayRecommender
-from recsys_vae.models.popularity import PopularityConfig
+from recsys_vae.models.base import FitOptions
 from recsys_vae.ranking import ItemRules, rank
 from recsys_vae.scoring.batch import MANIFEST, PART, score_users
 from recsys_vae.scoring.histories import HistoryBlock, stored_blocks
+from tests.neighbours import Neighbours
 
 USERS, N_ITEMS = 41, 17
-
-
-class Neighbours(ArrayRecommender):
-    """score = x W for a random W of few levels: depends on the user, with ties."""
-
-    name: ClassVar[str] = "neighbours"
-    per_item: ClassVar[tuple[str, ...]] = ("weights_II",)
-
-    def __init__(self) -> None:
-        super().__init__(PopularityConfig())
-
-    def learn(self, train: Interactions, options: FitOptions) -> dict[str, npt.NDArray[Any]]:
-        n_items = len(train.items)
-        weights = np.random.default_rng(options.seed).integers(3, size=(n_items, n_items))
-        return {"weights_II": weights.astype(np.float32)}
-
-    def score(self, given: csr_array) -> FloatMatrix:
-        return np.asarray(given @ self._arrays["weights_II"], dtype=np.float32)
 
 
 def histories() -> Interactions:
@@ -105,11 +84,20 @@ def test_the_manifest_counts_what_went_in_and_out(users_per_block: int, tmp_path
 
 def test_rows_that_were_left_out_are_counted(tmp_path: Path) -> None:
     given = csr_array((1, N_ITEMS), dtype=np.float32)
+    known = csr_array(np.eye(1, N_ITEMS, dtype=np.float32))
     one = HistoryBlock(np.array(["a"], dtype=object), given, unknown=2, below=3)
-    two = HistoryBlock(np.array(["b"], dtype=object), given, unknown=5, below=7)
+    two = HistoryBlock(np.array(["b"], dtype=object), known, unknown=5, below=7)
     counts = score_users(MODEL, [one, two], tmp_path / "out", k=2)
     assert (counts.unknown_items, counts.below_threshold) == (2 + 5, 3 + 7)
-    assert counts.without_history == 2
+    assert counts.without_history == 1
+
+
+def test_histories_of_which_nothing_is_known_are_refused(tmp_path: Path) -> None:
+    given = csr_array((1, N_ITEMS), dtype=np.float32)
+    alone = HistoryBlock(np.array(["a"], dtype=object), given, unknown=2, below=0)
+    with pytest.raises(InputError, match="knows none of the 2 items"):
+        score_users(MODEL, [alone], tmp_path / "out", k=2)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -150,7 +138,7 @@ def test_what_is_no_result_of_scoring_is_not_overwritten(kind: str, tmp_path: Pa
         out.mkdir()
     theirs = out / "thesis.txt" if kind == "folder" else out
     theirs.write_text("mine")
-    with pytest.raises(InputError, match=r"out exists and is no result of scoring"):
+    with pytest.raises(InputError, match=r"out (holds|is no folder).* choose another --out"):
         score_users(MODEL, blocks(10), out, k=3)
     assert theirs.read_text() == "mine"
 

@@ -18,7 +18,7 @@ from recsys_vae.interactions import Interactions
 from recsys_vae.models.base import FitOptions, Recommender
 from recsys_vae.models.zoo import load_model, make_model, save_model
 from recsys_vae.ranking import ItemRules, rank
-from recsys_vae.tracking.registry import log_model, model_folder
+from recsys_vae.tracking.registry import log_model, model_folder, register
 from recsys_vae.tracking.runs import step_run
 from tests.conftest import Checkerboard, tracking_store
 from tests.contract import pickled
@@ -48,7 +48,7 @@ def _serve(train: Interactions, folder: Path, database: Path) -> Iterator[Served
         model = make_model("mult-vae", _SETTINGS).fit(train, FitOptions(device="cpu"))
         save_model(model, folder / "model")
         with step_run("train"):
-            uri = log_model(model, folder / "model", register="recsys-vae")
+            uri = register(log_model(model, folder / "model"), "recsys-vae")
         # Served from its own copy: neither the model's folder nor any data are left.
         (folder / "model").rename(folder / "gone")
         yield Served(model, mlflow.pyfunc.load_model(uri), uri, folder)
@@ -61,7 +61,8 @@ class _Laws:
     unknown: ClassVar[Any]
 
     def test_it_answers_under_its_alias(self, served: Served) -> None:
-        assert served.uri == "models:/recsys-vae@challenger"
+        version = mlflow.MlflowClient().get_model_version_by_alias("recsys-vae", "challenger")
+        assert served.uri == f"models:/recsys-vae/{version.version}"
 
     def test_it_ranks_histories_never_seen_as_the_model_itself_does(self, served: Served) -> None:
         history = self.ids[1:6:2]
@@ -184,7 +185,7 @@ def test_a_second_version_takes_over_the_alias(store: Path, checkerboard: Checke
     save_model(popular, store / "model")
     for _ in range(2):
         with step_run("train"):
-            uri = log_model(popular, store / "model", register="recsys-vae")
+            uri = register(log_model(popular, store / "model"), "recsys-vae")
     version = mlflow.MlflowClient().get_model_version_by_alias("recsys-vae", "challenger")
     assert int(version.version) == 2
     assert load_model(model_folder(uri)).name == "popularity"
@@ -196,7 +197,7 @@ def test_without_a_name_a_model_is_logged_but_not_registered(
     popular = make_model("popularity", {}).fit(checkerboard.train, FitOptions())
     save_model(popular, store / "model")
     with step_run("train"):
-        uri = log_model(popular, store / "model", register=None)
+        uri = log_model(popular, store / "model")
     assert list(mlflow.MlflowClient().search_registered_models()) == []
     answer = mlflow.pyfunc.load_model(uri).predict(pd.DataFrame({"history": [[1, 2]]}))
     assert len(answer["items"][0]) == 10

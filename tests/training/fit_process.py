@@ -13,7 +13,7 @@ from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions
 from recsys_vae.models.mult_vae import MultVAE, MultVAEConfig
 from recsys_vae.training.config import TrainingConfig
-from recsys_vae.training.distributed import leads_here
+from recsys_vae.training.distributed import exit_if_joined, leads_here
 
 EPOCHS = 12
 
@@ -68,3 +68,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    exit_if_joined()

@@ -15,7 +15,7 @@ def fit(out: Path, processes: int) -> None:
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [sys.executable, *launcher, "-m", "tests.training.fit_process", "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=300, capture_output=True)
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=300)
 
 
 def test_two_processes_equal_one_to_rounding(tmp_path: Path) -> None:

@@ -1,0 +1,164 @@
+"""Options that several verbs share, and how they are read."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:  # at run time these imports would slow every --help
+    from recsys_vae.ingest.cleaning import CleaningOptions
+    from recsys_vae.ingest.columns import ColumnNames
+    from recsys_vae.splitting import StrongOptions
+
+
+class Verb(click.Command):
+    """A command that takes an empty option value for "not given".
+
+    MLflow passes every parameter of an entry point, the unset ones as empty text.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Drop options whose value is empty."""
+        kept: list[str] = []
+        position = 0
+        while position < len(args):
+            one = args[position]
+            after = args[position + 1 : position + 2]
+            bare = one.endswith("=") and one.count("=") == 1
+            if one.startswith("--") and (after == [""] or bare):
+                position += 2 if after == [""] else 1
+                continue
+            kept.append(one)
+            position += 1
+        return super().parse_args(ctx, kept)
+
+
+class Verbs(click.Group):
+    """Keeps the verbs in the order of the pipeline."""
+
+    command_class = Verb
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Give the verbs as they were declared."""
+        return list(self.commands)
+
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def options(*decorators: Decorator) -> Decorator:
+    """Make one decorator of several options, shown in this order."""
+
+    def apply(function: Callable[..., Any]) -> Callable[..., Any]:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+def path_option(*names: str, help: str, required: bool = False) -> Decorator:  # noqa: A002 # click's word
+    """Make an option whose value is a path."""
+    return click.option(*names, type=click.Path(path_type=Path), required=required, help=help)
+
+
+def comma_separated(
+    _ctx: click.Context, _option: click.Parameter, value: str | None
+) -> tuple[str, ...]:
+    """Split "a, b" into its parts; a callback of click.
+
+    Raises:
+        click.BadParameter: something was given, but it names nothing.
+    """
+    parts = tuple(part.strip() for part in (value or "").split(",") if part.strip())
+    if value and not parts:
+        raise click.BadParameter(f"'{value}' names nothing")
+    return parts
+
+
+SEED = click.IntRange(0, 2**62)
+TITLES = options(
+    path_option("--items", help="file of item titles, optional"),
+    click.option("--title-column", help="column of titles in --items; default: by convention"),
+)
+COLUMNS = options(
+    click.option("--user-column", help="column of user ids; default: userId, user_id, uid..."),
+    click.option("--item-column", help="column of item ids; default: itemId, movieId, sid..."),
+    click.option("--rating-column", help="column of ratings; default: by convention, or none"),
+    click.option("--timestamp-column", help="column of times; default: by convention, or none"),
+)
+CLEANING = options(
+    click.option(
+        "--threshold",
+        type=float,
+        help="keep ratings above it; default: 3.5 for stars up to 5, otherwise 0",
+    ),
+    click.option("--min-user-items", type=click.IntRange(1), default=5, show_default=True),
+    click.option("--min-item-users", type=click.IntRange(1), default=1, show_default=True),
+    click.option(
+        "--bad-rows",
+        type=click.Choice(["refuse", "drop"]),
+        default="refuse",
+        show_default=True,
+        help="rows whose rating is missing, infinite or negative",
+    ),
+)
+SPLITTING = options(
+    click.option(
+        "--held-out-users",
+        type=click.IntRange(1),
+        help="validation users, and as many test users; default: a tenth of all, within 100 and "
+        "10,000, at most a fifth",
+    ),
+    click.option(
+        "--held-out-share",
+        type=float,
+        default=0.2,
+        show_default=True,
+        help="share of a held-out user's items that is to be found",
+    ),
+    click.option("--split-seed", type=SEED, default=98765, show_default=True),
+)
+FITTING = options(
+    click.option("--seed", type=SEED, default=0, show_default=True),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda"),
+)
+FRESH = click.option(
+    "--fresh", type=bool, is_flag=False, flag_value="true", default=False,
+    help="start over even if an unfinished training lies there",
+)  # fmt: skip
+RULES = options(
+    click.option("--allow", callback=comma_separated, help="only these items, comma-separated"),
+    click.option("--block", callback=comma_separated, help="not these items, comma-separated"),
+    click.option(
+        "--mask-seen", type=bool, default=True, help="leave out what the user has already taken"
+    ),
+)
+
+
+def column_names(values: dict[str, Any]) -> "ColumnNames":
+    """Gather the values of `COLUMNS` and `TITLES`."""
+    from recsys_vae.ingest.columns import ColumnNames
+
+    roles = ("user", "item", "rating", "timestamp", "title")
+    return ColumnNames(**{role: values.get(f"{role}_column") for role in roles})
+
+
+def cleaning_options(values: dict[str, Any]) -> "CleaningOptions":
+    """Gather the values of `CLEANING`."""
+    from recsys_vae.ingest.cleaning import CleaningOptions
+
+    names = ("threshold", "min_user_items", "min_item_users", "bad_rows")
+    return CleaningOptions(**{name: values[name] for name in names})
+
+
+def splitting_options(values: dict[str, Any]) -> "StrongOptions":
+    """Gather the values of `SPLITTING`."""
+    from recsys_vae.splitting import StrongOptions
+
+    return StrongOptions(
+        held_out_users=values["held_out_users"],
+        held_out_share=values["held_out_share"],
+        seed=values["split_seed"],
+    )
