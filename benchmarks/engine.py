@@ -17,7 +17,12 @@ from recsys_vae.training.trainer import Trainer
 
 
 def engine_step(
-    shape: Shape, rows: Rows, device: torch.device, precision: Precision, *, negatives: int = 8192
+    shape: Shape,
+    rows: Rows,
+    device: torch.device,
+    precision: Precision,
+    *,
+    negatives: int | None = None,
 ) -> Callable[[Tensor], None]:
     """Make a function that trains on the given users once, slicing their batch included.
 
@@ -26,12 +31,13 @@ def engine_step(
         rows: the interactions.
         device: where to train.
         precision: of the products.
-        negatives: draws a step where the catalogue is so large that the softmax is sampled.
+        negatives: draws a step of a sampled softmax; None: the exact one.
     """
     config = MultVAEConfig(
         hidden=(shape.hidden,),
         latent=shape.latent,
-        negatives=negatives,
+        softmax="exact" if negatives is None else "sampled",
+        negatives=negatives or 1,
         training=TrainingConfig(precision=precision, epochs=1_000_000),
     )
     network = MultVAE(config).build(shape.items, torch.Generator().manual_seed(0)).to(device)
