@@ -25,10 +25,11 @@ from recsys_vae.ingest.readers import (
     unreadable,
 )
 from recsys_vae.interactions import IdArray, IdMap, Interactions
+from recsys_vae.interactions.id_map import UNKNOWN
 from recsys_vae.interactions.interactions import csr_from_pairs
 
 ROWS_PER_READ = 262_144
-_UNKNOWN, _BELOW = -1, -2
+_BELOW = -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ class HistorySource:
             np.ones(int(known.sum()), dtype=np.float32),
             (len(users), len(items)),
         )
-        unknown, below = int((rows.items == _UNKNOWN).sum()), int((rows.items == _BELOW).sum())
+        unknown, below = int((rows.items == UNKNOWN).sum()), int((rows.items == _BELOW).sum())
         return HistoryBlock(users, given, unknown, below)
 
 

@@ -99,12 +99,12 @@ def recommend(options: RecommendOptions) -> Recommended:
         if options.items is not None:
             catalogue = read_catalogue(options.items, options.columns)
         tables, short, unknown = [], list[Any](), 0
-        for block in stored_blocks(known.rows(rows), model.items):
+        asked = known.rows(rows)
+        for block in stored_blocks(asked, model.items):
             unknown += block.unknown
             lists = rank(model.score(block.given), block.given, options.k, rules)
             tables.append(long_table(block.users, lists, model.items))
             short += block.users[lists.short].tolist()
-        asked = known.rows(rows)
         if unknown and unknown == len(asked):
             raise InputError(
                 f"{options.histories}: the model knows none of these users' {unknown} items: give "
