@@ -97,7 +97,7 @@ def evaluate(
         for name, (metric, k) in asked.items():
             collected[name].append(METRICS[metric](hits_BK, held_out, min(k, longest)))
     per_user = {name: np.concatenate(parts) for name, parts in collected.items()}
-    return Evaluation(per_user, fold.given.users.index.tolist())
+    return Evaluation(per_user, fold.given.users.to_arrow().to_pylist())
 
 
 def mean_metric(model: Recommender, fold: FoldIn, metric: str) -> float:

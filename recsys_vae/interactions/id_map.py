@@ -4,12 +4,14 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recsys_vae.errors import InputError
 
@@ -62,12 +64,16 @@ def as_ids(values: Iterable[Any] | npt.NDArray[Any] | pd.Series) -> IdArray:
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class IdMap:
     """External id <-> dense number 0..n-1, for strings and integers alike.
 
     Ids are kept in sorted order, so the numbers do not depend on the order of the rows that
-    the ids were found in.
+    the ids were found in. They live in one Arrow array, which may be mapped from a file: ten
+    million string ids cost no Python object until somebody looks at them.
+
+    Attributes:
+        array: the ids by number, distinct, without nulls: int64 or large_string.
 
     >>> map = IdMap.of(["b", "a", "b"])
     >>> map.numbers(["a", "b"])
@@ -76,8 +82,7 @@ class IdMap:
     array(['b'], dtype=object)
     """
 
-    index: pd.Index
-    kind: IdKind
+    array: pa.Array
 
     @classmethod
     def of(cls, values: Iterable[Any] | npt.NDArray[Any] | pd.Series) -> Self:
@@ -88,15 +93,29 @@ class IdMap:
         """
         ids = as_ids(values)
         if ids.dtype == _INTEGER:
-            return cls(pd.Index(np.unique(ids)), "integer")
-        return cls(pd.Index(sorted(set(ids.tolist())), dtype=object), "string")
+            return cls(pa.array(np.unique(ids)))
+        return cls(pa.array(sorted(set(ids.tolist())), type=pa.large_string()))
 
     def __len__(self) -> int:
         """Count the ids."""
-        return len(self.index)
+        return len(self.array)
+
+    @property
+    def kind(self) -> IdKind:
+        """Whether the ids are integers or strings."""
+        return "integer" if pa.types.is_integer(self.array.type) else "string"
+
+    @cached_property
+    def index(self) -> "pd.Index[Any]":
+        """The ids as a pandas index, made when first asked for."""
+        values: IdArray = self.array.to_numpy(zero_copy_only=False)
+        return pd.Index(values, dtype=values.dtype)
 
     def numbers(
-        self, ids: Iterable[Any] | IdArray, *, missing: Literal["raise", "mark"] = "raise"
+        self,
+        ids: Iterable[Any] | IdArray | pa.Array,
+        *,
+        missing: Literal["raise", "mark"] = "raise",
     ) -> npt.NDArray[np.int64]:
         """Look ids up.
 
@@ -104,7 +123,7 @@ class IdMap:
         the ids are strings: a command line and JSON know no difference.
 
         Args:
-            ids: external ids.
+            ids: external ids; an Arrow array of integers or strings is the quick way for many.
             missing: "raise" refuses unknown ids, "mark" gives them the number -1.
 
         Returns:
@@ -113,10 +132,15 @@ class IdMap:
         Raises:
             InputError: an id is unknown and `missing` is "raise".
         """
-        wanted = self._in_my_kind(as_ids(ids))
-        found = np.asarray(self.index.get_indexer(pd.Index(wanted)), dtype=np.int64)
+        if isinstance(ids, pa.Array):
+            found = self._found(self._arrow_in_my_kind(ids))
+        else:
+            wanted = self._in_my_kind(as_ids(ids))
+            found = np.asarray(self.index.get_indexer(pd.Index(wanted)), dtype=np.int64)
         if missing == "raise" and (found < 0).any():
-            first = wanted[int(np.argmax(found < 0))]
+            first = (ids.to_pylist() if isinstance(ids, pa.Array) else wanted)[
+                int(np.argmax(found < 0))
+            ]
             raise InputError(
                 f"{int((found < 0).sum())} of {len(found)} ids are unknown, the first is {first!r}"
             )
@@ -129,25 +153,52 @@ class IdMap:
             raise IndexError(f"numbers must lie in 0..{len(self) - 1}")
         return self.index.to_numpy()[wanted]
 
-    @property
+    def take(self, numbers: npt.NDArray[np.integer[Any]]) -> Self:
+        """Give the map of the ids with these numbers (distinct), in their order."""
+        return type(self)(self.array.take(pa.array(np.asarray(numbers, dtype=np.int64))))
+
+    def texts(self) -> pa.Array:
+        """Give the ids as text (large_string), integers in decimal."""
+        return self.array.cast(pa.large_string())
+
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the ids in their order; checked whenever a model meets data."""
         digest = hashlib.sha256(self.kind.encode())
-        for buffer in self.to_arrow().buffers()[1:]:
-            digest.update(buffer)
+        if self.kind == "integer":
+            digest.update(np.ascontiguousarray(self.array.to_numpy()).data)
+        elif len(self):
+            # Buffers may be longer than the array, as after a slice or in a file.
+            _, offsets, texts = self.array.buffers()
+            first = self.array.offset
+            ends = np.frombuffer(offsets, dtype=np.int64)[first : first + len(self) + 1]
+            digest.update((ends - ends[0]).data)
+            digest.update(memoryview(texts)[ends[0] : ends[-1]] if texts is not None else b"")
         return digest.hexdigest()
 
     def to_arrow(self) -> pa.Array:
-        """Give the ids as one Arrow array (int64 or large_string) with offset 0."""
-        kind = pa.int64() if self.kind == "integer" else pa.large_string()
-        return pa.array(self.index.to_numpy(), type=kind)
+        """Give the ids as one Arrow array (int64 or large_string)."""
+        return self.array
 
     @classmethod
     def from_arrow(cls, ids: pa.Array) -> Self:
-        """Rebuild a map from `to_arrow`'s array; the order is kept."""
-        if pa.types.is_integer(ids.type):
-            return cls(pd.Index(ids.to_numpy()), "integer")
-        return cls(pd.Index(ids.to_numpy(zero_copy_only=False), dtype=object), "string")
+        """Make a map of distinct ids without nulls; their order is kept."""
+        wide = pa.int64() if pa.types.is_integer(ids.type) else pa.large_string()
+        return cls(ids.cast(wide))
+
+    def _found(self, wanted: pa.Array) -> npt.NDArray[np.int64]:
+        numbers = pc.index_in(wanted, value_set=self.array)
+        return np.asarray(numbers.fill_null(UNKNOWN).to_numpy(), dtype=np.int64)
+
+    def _arrow_in_my_kind(self, ids: pa.Array) -> pa.Array:
+        textual = not pa.types.is_integer(ids.type)
+        if self.kind == "string":
+            return ids.cast(pa.large_string())
+        if not textual:
+            return ids.cast(pa.int64())
+        # Only the canonical spelling is the same id: '007' is not 7.
+        known = pc.index_in(ids.cast(pa.large_string()), value_set=self.texts())
+        return self.array.take(known)
 
     def _in_my_kind(self, ids: IdArray) -> IdArray:
         if self.kind == "integer" and ids.dtype != _INTEGER:

@@ -1,7 +1,9 @@
 """Interactions: users, items and one sparse matrix, checked once and never changed."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -38,13 +40,30 @@ def csr_from_pairs(
     kept = order[last]
     counts = np.bincount(rows[kept], minlength=shape[0])
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    # 32-bit indices where they suffice: half the memory traffic of every batch.
-    width = np.int32 if max(offsets[-1], shape[1]) < 2**31 else np.int64
+    width = index_width(int(offsets[-1]), shape[1])
     parts = (values[kept], columns[kept].astype(width), offsets.astype(width))
     return csr_array(parts, shape=shape)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+def index_width(count: int, n_items: int) -> type[np.int32] | type[np.int64]:
+    """Choose 32-bit indices where they suffice: half the memory traffic of every batch."""
+    return np.int32 if max(count, n_items) < 2**31 else np.int64
+
+
+def fingerprint_of(users: IdMap, items: IdMap, sums: Mapping[str, str]) -> str:
+    """Make the fingerprint from those of the parts.
+
+    Args:
+        users: one id a row.
+        items: one id a column.
+        sums: SHA-256 of the bytes of `indptr`, `indices`, `data` and, where there are, `times`.
+    """
+    parts = [users.fingerprint, items.fingerprint]
+    parts += [f"{name}:{sums[name]}" for name in sorted(sums)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
 class Interactions:
     """Users, items, and a float32 CSR matrix (users, items) of what each user did.
 
@@ -62,6 +81,8 @@ class Interactions:
     users: IdMap
     items: IdMap
     matrix: csr_array
+    times: npt.NDArray[np.int64] | None = None
+    """Milliseconds since 1970-01-01 UTC of each stored entry, in the matrix's order, if known."""
     n_unknown: int = 0
     """Rows left out by `from_frame` because their item was not among the given items."""
 
@@ -76,6 +97,8 @@ class Interactions:
             raise ValueError(f"the matrix must be float32, not {self.matrix.dtype}")
         if not self.matrix.has_canonical_format:
             raise ValueError("rows must be sorted by item, without repeats")
+        if self.times is not None and self.times.shape != self.matrix.data.shape:
+            raise ValueError("there must be one time per stored entry")
         if not np.isfinite(self.matrix.data).all():
             raise ValueError("every stored value must be finite")
 
@@ -118,19 +141,27 @@ class Interactions:
         """Count the stored interactions."""
         return int(self.matrix.nnz)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of ids and matrix; equal exactly when everything is equal."""
-        digest = hashlib.sha256(f"{self.users.fingerprint}{self.items.fingerprint}".encode())
-        digest.update(np.ascontiguousarray(self.matrix.indptr, dtype=np.int64).data)
-        digest.update(np.ascontiguousarray(self.matrix.indices, dtype=np.int64).data)
-        digest.update(np.ascontiguousarray(self.matrix.data).data)
-        return digest.hexdigest()
+        """SHA-256 of ids, matrix and times; equal exactly when everything is equal."""
+        width = index_width(len(self), len(self.items))
+        arrays = {
+            "indptr": self.matrix.indptr.astype(width, copy=False),
+            "indices": self.matrix.indices.astype(width, copy=False),
+            "data": self.matrix.data,
+        }
+        if self.times is not None:
+            arrays["times"] = self.times
+        sums = {
+            name: hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+            for name, array in arrays.items()
+        }
+        return fingerprint_of(self.users, self.items, sums)
 
     def rows(self, numbers: npt.NDArray[np.integer[Any]]) -> Self:
         """Give the interactions of the users with these numbers (distinct), in sorted id order."""
         kept = np.sort(np.asarray(numbers, dtype=np.int64))
-        users = IdMap(self.users.index[kept], self.users.kind)
+        users = self.users.take(kept)
         return type(self)(users, self.items, self.matrix[kept])
 
     def frame(self) -> pd.DataFrame:

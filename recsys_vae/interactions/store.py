@@ -1,24 +1,46 @@
-"""Interactions on disk: plain arrays plus JSON, written atomically, refused when damaged."""
+"""Interactions on disk: plain arrays plus JSON, mapped into memory, refused when damaged."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from scipy.sparse import csr_array
 
 from recsys_vae.errors import InputError, reason
 from recsys_vae.files import atomic_folder, read_json, write_json
 from recsys_vae.interactions.id_map import IdMap
-from recsys_vae.interactions.interactions import Interactions
+from recsys_vae.interactions.interactions import Interactions, fingerprint_of, index_width
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "interactions.json"
-_ARRAYS = ("indptr", "indices", "data")
-CONTENTS = (*(f"{name}.npy" for name in _ARRAYS), "users.arrow", "items.arrow", MANIFEST)
-"""What such a folder holds; the manifest, which names the checksums of the others, comes last."""
+_ARRAYS = ("indptr", "indices", "data", "times")
+_IDS = ("users", "items")
+CONTENTS = (*(f"{name}.npy" for name in _ARRAYS), *(f"{name}.arrow" for name in _IDS), MANIFEST)
+"""What such a folder may hold; the manifest, which names the checksums, comes last."""
+_VALUES_AT_ONCE = 2**27
+REMEDY = "make it with 'recsys-vae ingest' or 'recsys-vae split'"
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Some users' interactions, one user after the other, items sorted within each user.
+
+    Attributes:
+        items: (n,) item numbers.
+        values: (n,) float32, or None where all are 1.
+        times: (n,) milliseconds since 1970-01-01 UTC, or None.
+    """
+
+    items: npt.NDArray[np.integer[Any]]
+    values: npt.NDArray[np.float32] | None = None
+    times: npt.NDArray[np.int64] | None = None
 
 
 def save_ids(ids: IdMap, path: Path) -> None:
@@ -29,9 +51,8 @@ def save_ids(ids: IdMap, path: Path) -> None:
 
 
 def load_ids(path: Path) -> IdMap:
-    """Read an id map that `save_ids` wrote."""
-    with pa.OSFile(str(path), "rb") as source:
-        column = pa.ipc.open_file(source).read_all().column("id")
+    """Map an id map that `save_ids` wrote into memory."""
+    column = pa.ipc.open_file(pa.memory_map(str(path))).read_all().column("id")
     return IdMap.from_arrow(column.combine_chunks() if column.num_chunks != 1 else column.chunk(0))
 
 
@@ -42,46 +63,179 @@ def save_interactions(interactions: Interactions, folder: Path) -> None:
         interactions: what to write.
         folder: is created, or replaced as a whole.
     """
-    with atomic_folder(folder, CONTENTS) as temporary:
-        for name in _ARRAYS:
-            np.save(temporary / f"{name}.npy", getattr(interactions.matrix, name))
-        save_ids(interactions.users, temporary / "users.arrow")
-        save_ids(interactions.items, temporary / "items.arrow")
-        sums = {file.name: file_sum(file) for file in sorted(temporary.iterdir())}
-        write_json(temporary / MANIFEST, {**_manifest(interactions), "sha256": sums})
+    matrix = interactions.matrix
+    rows = Rows(matrix.indices, matrix.data, interactions.times)
+    save_rows(folder, interactions.users, interactions.items, np.diff(matrix.indptr), [rows])
+
+
+def save_rows(
+    folder: Path,
+    users: IdMap,
+    items: IdMap,
+    lengths: npt.NDArray[np.integer[Any]],
+    parts: Iterable[Rows],
+) -> str:
+    """Write interactions that need not fit in memory into `folder`.
+
+    Args:
+        folder: is created, or replaced as a whole; appears only when complete.
+        users: one id a row.
+        items: one id a column.
+        lengths: (users,) interactions of each user.
+        parts: all interactions, user by user; all or none of them have times.
+
+    Returns:
+        The fingerprint.
+    """
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    width = index_width(int(offsets[-1]), len(items))
+    with atomic_folder(folder, CONTENTS) as temporary, ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(2))
+        count, sums = int(offsets[-1]), dict[str, str]()
+        arrays = {
+            "indices": _Array(temporary, "indices", width, count, stack),
+            "data": _Array(temporary, "data", np.float32, count, stack),
+        }
+        for part in parts:
+            ones = np.ones(len(part.items), np.float32) if part.values is None else part.values
+            pieces = {"indices": part.items, "data": ones}
+            if part.times is not None:
+                if "times" not in arrays:
+                    arrays["times"] = _Array(temporary, "times", np.int64, count, stack)
+                pieces["times"] = part.times
+            writing = [pool.submit(arrays[name].append, piece) for name, piece in pieces.items()]
+            for one in writing:
+                one.result()
+        arrays["indptr"] = _Array(temporary, "indptr", width, len(offsets), stack)
+        arrays["indptr"].append(offsets)
+        for name, array in arrays.items():
+            sums[f"{name}.npy"] = array.close()
+        for name, ids in zip(_IDS, (users, items), strict=True):
+            save_ids(ids, temporary / f"{name}.arrow")
+            sums[f"{name}.arrow"] = file_sum(temporary / f"{name}.arrow")
+        fingerprint = fingerprint_of(users, items, {n: sums[f"{n}.npy"] for n in arrays})
+        manifest = {
+            "format_version": FORMAT_VERSION,
+            "users": len(users),
+            "items": len(items),
+            "interactions": count,
+            "fingerprint": fingerprint,
+            "sha256": dict(sorted(sums.items())),
+        }
+        write_json(temporary / MANIFEST, manifest)
+    return fingerprint
+
+
+def _header(kind: np.dtype[Any], count: int) -> bytes:
+    """Give the head of a `.npy` file, format 1.0, of `count` values in a row.
+
+    The same bytes whatever NumPy's version: what a file must begin with can be checked.
+    """
+    text = f"{{'descr': '{kind.str}', 'fortran_order': False, 'shape': ({count},), }}".encode()
+    # Values begin at a multiple of 64 bytes; magic, version and length before the text take 10.
+    text += b" " * (-(len(text) + 11) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+def _map_array(path: Path, kind: type, count: int) -> npt.NDArray[Any]:
+    """Map an array of known type and length; nothing in the file is believed unchecked."""
+    header = _header(np.dtype(kind), count)
+    expected = len(header) + count * np.dtype(kind).itemsize
+    with path.open("rb") as file:
+        if path.stat().st_size != expected or file.read(len(header)) != header:
+            raise ValueError(f"{path.name} is not as it was written")
+    if not count:
+        return np.empty(0, dtype=kind)
+    return np.memmap(path, dtype=kind, mode="r", offset=len(header), shape=(count,))
+
+
+class _Array:
+    """A `.npy` file that grows piece by piece; the checksum is that of the bare values."""
+
+    def __init__(self, folder: Path, name: str, kind: type, count: int, stack: ExitStack) -> None:
+        self._kind, self._left, self._sum = np.dtype(kind), count, hashlib.sha256()
+        self._file = stack.enter_context((folder / f"{name}.npy").open("wb", buffering=0))
+        self._file.write(_header(self._kind, count))
+
+    def append(self, piece: npt.NDArray[Any]) -> None:
+        values = np.ascontiguousarray(piece, dtype=self._kind)
+        self._left -= len(values)
+        self._sum.update(values.data)
+        # One call writes at most 2 GiB.
+        for start in range(0, len(values), _VALUES_AT_ONCE):
+            self._file.write(values[start : start + _VALUES_AT_ONCE].data)
+
+    def close(self) -> str:
+        if self._left:
+            raise ValueError(f"{self._left} values are missing at the end")
+        self._file.close()
+        return self._sum.hexdigest()
 
 
 def load_interactions(folder: Path) -> Interactions:
-    """Read interactions and check them against their checksums.
+    """Map interactions into memory, checked against their checksums.
 
     Args:
         folder: where `save_interactions` wrote.
 
     Returns:
-        The interactions.
+        The interactions; their arrays stay on disk until they are used.
 
     Raises:
         InputError: the folder is absent, incomplete, damaged, or of another format version.
     """
-    remedy = "make it with 'recsys-vae ingest' or 'recsys-vae split'"
-    manifest = read_json(folder / MANIFEST, what="a folder of interactions", remedy=remedy)
+    manifest = read_json(folder / MANIFEST, what="a folder of interactions", remedy=REMEDY)
     if manifest.get("format_version") != FORMAT_VERSION:
         raise InputError(
             f"{folder} has format version {manifest.get('format_version')}, "
-            f"this version reads {FORMAT_VERSION}: {remedy} again"
+            f"this version reads {FORMAT_VERSION}: {REMEDY} again"
         )
-    check_sums(folder, CONTENTS[:-1], manifest.get("sha256"), remedy)
+    sums = manifest.get("sha256")
+    if not isinstance(sums, dict) or not set(CONTENTS[:-1]) - {"times.npy"} <= set(sums):
+        raise _damaged(folder, "its manifest lacks checksums")
     try:
-        data, indices, indptr = (
-            np.load(folder / f"{name}.npy", allow_pickle=False)
-            for name in ("data", "indices", "indptr")
-        )
-        users, items = load_ids(folder / "users.arrow"), load_ids(folder / "items.arrow")
-        matrix = csr_array((data, indices, indptr), shape=(len(users), len(items)))
-        interactions = Interactions(users, items, matrix)
-    except (OSError, ValueError, IndexError, pa.ArrowException) as error:
-        raise InputError(f"{folder} is damaged ({reason(error)}): {remedy} again") from error
+        n_users, n_items, count = (int(manifest[name]) for name in (*_IDS, "interactions"))
+        width = index_width(count, n_items)
+        shapes: dict[str, tuple[type, int]] = {
+            "indptr": (width, n_users + 1),
+            "indices": (width, count),
+            "data": (np.float32, count),
+            "times": (np.int64, count),
+        }
+        arrays = {
+            name: _map_array(folder / f"{name}.npy", *shape)
+            for name, shape in shapes.items()
+            if f"{name}.npy" in sums
+        }
+        with ThreadPoolExecutor(2) as pool:
+            found = dict(zip(arrays, pool.map(_sum_of, arrays.values()), strict=True))
+        for name in arrays:
+            if found[name] != sums[f"{name}.npy"]:
+                raise _damaged(folder, f"{name}.npy is not as it was written")
+        id_sums = {f"{name}.arrow": sums[f"{name}.arrow"] for name in _IDS}
+        check_sums(folder, list(id_sums), id_sums, REMEDY)
+        users, items = (load_ids(folder / f"{name}.arrow") for name in _IDS)
+        parts = (arrays["data"], arrays["indices"], arrays["indptr"])
+        matrix = csr_array(parts, shape=(len(users), len(items)))
+        interactions = Interactions(users, items, matrix, arrays.get("times"))
+    except FileNotFoundError as error:
+        raise _damaged(folder, f"{Path(str(error.filename)).name} is missing") from error
+    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
+        raise _damaged(folder, reason(error)) from error
+    # What has just been checked need not be summed up again.
+    expected = fingerprint_of(users, items, found)
+    if manifest.get("fingerprint") != expected:
+        raise _damaged(folder, "its parts do not belong together")
+    interactions.__dict__["fingerprint"] = expected
     return interactions
+
+
+def _sum_of(array: npt.NDArray[Any]) -> str:
+    return hashlib.sha256(array.data).hexdigest()
+
+
+def _damaged(folder: Path, why: str) -> InputError:
+    return InputError(f"{folder} is damaged ({why}): {REMEDY} again")
 
 
 def file_sum(path: Path) -> str:
@@ -115,13 +269,3 @@ def check_sums(folder: Path, names: Sequence[str], sums: object, remedy: str) ->
             raise InputError(
                 f"{folder} is damaged ({name} is not as it was written): {remedy} again"
             )
-
-
-def _manifest(interactions: Interactions) -> dict[str, Any]:
-    return {
-        "format_version": FORMAT_VERSION,
-        "users": len(interactions.users),
-        "items": len(interactions.items),
-        "interactions": len(interactions),
-        "fingerprint": interactions.fingerprint,
-    }

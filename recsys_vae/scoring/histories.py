@@ -205,7 +205,7 @@ def stored_blocks(
     Yields:
         Blocks of users, in the order of their numbers.
     """
-    numbers = items.numbers(interactions.items.index.to_numpy(), missing="mark")
+    numbers = items.numbers(interactions.items.to_arrow(), missing="mark")
     for start in range(0, len(interactions.users), users_per_block):
         rows = interactions.matrix[start : start + users_per_block]
         columns = numbers[rows.indices]

@@ -73,7 +73,7 @@ def split_strong(interactions: Interactions, options: StrongOptions) -> Split:
     order = np.argsort(user_keys, kind="stable")
     train_rows = interactions.rows(order[2 * size :])
     seen = np.unique(train_rows.matrix.indices)
-    items = IdMap(interactions.items.index[seen], interactions.items.kind)
+    items = interactions.items.take(seen)
     train = Interactions(train_rows.users, items, _columns(train_rows.matrix, seen))
 
     item_keys = _keys(items, options.seed)
@@ -99,7 +99,7 @@ def _default_size(n_users: int) -> int:
 def _keys(ids: IdMap, seed: int) -> npt.NDArray[np.uint64]:
     """Hash every id with the seed: the same user or item draws the same numbers anywhere."""
     salt = seed.to_bytes(16, "little", signed=True)
-    text = (str(one).encode() for one in ids.index)
+    text = (str(one).encode() for one in ids.texts().to_pylist())
     digests = b"".join(blake2b(one, digest_size=8, key=salt).digest() for one in text)
     return np.frombuffer(digests, dtype=np.uint64)
 
