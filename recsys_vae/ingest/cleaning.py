@@ -1,33 +1,79 @@
-"""Cleaning as explicit, ordered, counted steps: ratings in, implicit feedback out."""
+"""What to keep of the rows, and the account of what each step left."""
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal
-
-import pandas as pd
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final, Literal
 
 from recsys_vae.errors import InputError
 
-STAR_THRESHOLD = 3.5
+STAR_THRESHOLD: Final = 3.5
 """Ratings above this count as liking on a five-star scale (Liang et al., 2018, section 4.1)."""
+Duplicates = Literal["max", "first", "last", "sum"]
+OverCap = Literal["drop", "newest"]
+_LISTS: Final = ("allow_users", "deny_users", "allow_items", "deny_items")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleaningOptions:
-    """What to keep.
+    """What to keep. The steps are taken in the order of the attributes.
 
     Attributes:
+        strict: refuse the file if any row is unusable, instead of setting such rows aside.
+        max_rejected: refuse if a larger share of the rows is unusable: the file is then hardly
+            what it was taken for.
+        since: keep rows from this time on, in milliseconds since 1970-01-01 UTC.
+        until: keep rows before this time.
+        allow_users: keep only these users, as text; None: all.
+        deny_users: drop these users.
+        allow_items: keep only these items.
+        deny_items: drop these items.
+        duplicates: of rows of one user and item keep the one with the largest rating ("max"),
+            the earliest ("first"), the latest ("last"; without times: the file's order), or one
+            with the "sum" of their ratings. All but "max" come before the threshold.
         threshold: keep ratings strictly above it; None: 3.5 where the highest rating is above 1
             and at most 5 (stars), otherwise every rating above 0.
+        max_user_items: the most items that a person has; None: no limit.
+        over_cap: of users with more, "drop" all rows or keep the "newest".
         min_user_items: keep users with at least so many distinct items.
-        min_item_users: keep items with at least so many distinct users.
-        bad_rows: rows with a missing, infinite or negative rating: "refuse" or "drop" them.
+        min_item_users: keep items with at least so many distinct users; both until nothing
+            changes (the k-core).
     """
 
+    strict: bool = False
+    max_rejected: float = 0.1
+    since: int | None = None
+    until: int | None = None
+    allow_users: tuple[str, ...] | None = None
+    deny_users: tuple[str, ...] = ()
+    allow_items: tuple[str, ...] | None = None
+    deny_items: tuple[str, ...] = ()
+    duplicates: Duplicates = "max"
     threshold: float | None = None
+    max_user_items: int | None = None
+    over_cap: OverCap = "drop"
     min_user_items: int = 5
     min_item_users: int = 1
-    bad_rows: Literal["refuse", "drop"] = "refuse"
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself."""
+        if self.since is not None and self.until is not None and self.since >= self.until:
+            raise InputError("--since must lie before --until: correct one of them")
+        cap = self.max_user_items
+        if cap is not None and cap < self.min_user_items:
+            raise InputError(
+                f"--max-user-items {cap} is below --min-user-items {self.min_user_items}, so that "
+                "no user could remain: raise the one or lower the other"
+            )
+        if not 0.0 <= self.max_rejected <= 1.0:
+            raise InputError(
+                f"--max-rejected {self.max_rejected} must lie between 0 and 1: give a share"
+            )
+
+    def report(self) -> dict[str, Any]:
+        """Give the options for JSON, the lists by their length."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name in _LISTS:
+            values[name] = None if values[name] is None else len(values[name])
+        return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,109 +96,21 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Cleaned:
-    """Clean rows (`user`, `item`, one row a pair) and the account of the rest.
+class Account:
+    """What became of every row.
 
     Attributes:
-        frame: the rows.
-        steps: what each step left.
+        steps: in order; the first begins with all records, the last ends with what was kept.
         threshold: ratings above it were kept; None: the rows have no ratings.
+        rejected: rows set aside, by reason.
+        has_times: whether the interactions have times.
     """
 
-    frame: pd.DataFrame
     steps: tuple[Step, ...]
     threshold: float | None
+    rejected: dict[str, int]
+    has_times: bool
 
     def report(self) -> list[dict[str, Any]]:
         """Give the steps as plain records for JSON."""
         return [asdict(step) for step in self.steps]
-
-
-def clean(frame: pd.DataFrame, options: CleaningOptions, file: Path) -> Cleaned:
-    """Turn raw rows into implicit feedback.
-
-    In this order: unusable ratings, threshold, repeated pairs (one is kept), users and items
-    with too few others (repeated until nothing changes).
-
-    Args:
-        frame: `row`, `user`, `item` and optionally `rating`, as `read_interactions` gives it.
-        options: what to keep.
-        file: for the error sentences.
-
-    Returns:
-        The clean rows and the account.
-
-    Raises:
-        InputError: a rating is unusable and `bad_rows` is "refuse", or nothing is left.
-    """
-    steps: list[Step] = []
-
-    def note(name: str, before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-        users, items = int(after["user"].nunique()), int(after["item"].nunique())
-        steps.append(Step(name, len(before), len(after), users, items))
-        return after
-
-    threshold: float | None = None
-    note("read", frame, frame)
-    if "rating" in frame.columns:
-        kept = frame[_usable(frame, options, file)]
-        frame = note("drop missing, infinite and negative ratings", frame, kept)
-        threshold = _threshold(frame, options)
-        kept = frame[frame["rating"] > threshold]
-        _refuse_nothing_left(frame, kept, threshold, file)
-        frame = note(f"keep ratings > {threshold:g}", frame, kept)
-    frame = note("drop repeated user-item pairs", frame, frame.drop_duplicates(["user", "item"]))
-    core = _core(frame, options)
-    frame = note(
-        f"users with >= {options.min_user_items} items, items with >= {options.min_item_users} "
-        "users",
-        frame,
-        core,
-    )
-    if frame.empty:
-        raise InputError(
-            f"{file}: no interaction is left after requiring {options.min_user_items} items a "
-            f"user and {options.min_item_users} users an item: lower --min-user-items, "
-            "--min-item-users or --threshold"
-        )
-    return Cleaned(frame[["user", "item"]].reset_index(drop=True), tuple(steps), threshold)
-
-
-def _usable(frame: pd.DataFrame, options: CleaningOptions, file: Path) -> pd.Series:
-    ratings = frame["rating"]
-    usable = (ratings >= 0) & (ratings < float("inf"))  # a NaN compares as False
-    if options.bad_rows == "refuse" and not usable.all():
-        row, rating = frame.loc[~usable, "row"].iloc[0], ratings[~usable].iloc[0]
-        raise InputError(
-            f"{file}, row {row}: the rating {rating} is not a number >= 0 "
-            f"({int((~usable).sum())} rows are like it): correct them or pass --bad-rows drop"
-        )
-    return usable
-
-
-def _threshold(frame: pd.DataFrame, options: CleaningOptions) -> float:
-    if options.threshold is not None:
-        return options.threshold
-    stars = not frame.empty and 1 < frame["rating"].max() <= 5
-    return STAR_THRESHOLD if stars else 0.0
-
-
-def _refuse_nothing_left(
-    before: pd.DataFrame, kept: pd.DataFrame, threshold: float, file: Path
-) -> None:
-    if kept.empty:
-        highest = "there is none" if before.empty else f"the highest is {before['rating'].max():g}"
-        raise InputError(
-            f"{file}: no rating is above the threshold {threshold:g} ({highest}): lower --threshold"
-        )
-
-
-def _core(frame: pd.DataFrame, options: CleaningOptions) -> pd.DataFrame:
-    while True:
-        per_item = frame.groupby("item", sort=False)["user"].transform("size")
-        kept = frame[per_item >= options.min_item_users]
-        per_user = kept.groupby("user", sort=False)["item"].transform("size")
-        kept = kept[per_user >= options.min_user_items]
-        if len(kept) == len(frame):
-            return kept
-        frame = kept

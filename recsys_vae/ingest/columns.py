@@ -6,22 +6,36 @@ from typing import Final
 
 from recsys_vae.errors import InputError
 
+# fmt: off
 _CONVENTIONS: Final[dict[str, tuple[str, ...]]] = {
-    "user": ("user", "userid", "uid", "customerid", "visitorid", "sessionid"),
-    "item": ("item", "itemid", "iid", "sid", "movieid", "productid", "bookid", "trackid", "asin"),
-    "rating": ("rating", "ratings", "score", "stars", "value", "weight", "count", "plays"),
+    "user": (
+        "user", "userid", "uid", "customerid", "reviewerid", "visitorid", "sessionid"
+    ),
+    "item": (
+        "item", "itemid", "iid", "sid", "movieid", "productid", "bookid", "trackid", "songid",
+        "artistid", "parentasin", "asin",
+    ),
+    "rating": (
+        "rating", "ratings", "overall", "score", "stars", "value", "weight", "count", "plays"
+    ),
     "timestamp": ("timestamp", "time", "datetime", "date", "ts", "unixreviewtime"),
     "title": ("title", "name", "itemname", "label"),
     "genres": ("genres", "genre", "categories", "category", "tags"),
 }
-
+# fmt: on
+NONE: Final = "none"
+"""Given for a column that a file has but that is not to be read."""
 
 _LISTED: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnNames:
-    """Names of the columns in the file; None means: find it by convention."""
+    """Names of the columns in the file, or their numbers, from 1, where it has no header.
+
+    None means: find it by convention, or in the order user, item, rating, timestamp where there
+    is no header; "none": leave it unread.
+    """
 
     user: str | None = None
     item: str | None = None
@@ -31,18 +45,29 @@ class ColumnNames:
     genres: str | None = None
 
 
+def positions(n_columns: int) -> dict[str, int]:
+    """Give the usual order of a file without a header, as far as its columns go.
+
+    >>> positions(3)
+    {'user': 0, 'item': 1, 'rating': 2}
+    """
+    roles = ("user", "item", "rating", "timestamp")
+    return dict(zip(roles, range(n_columns), strict=False))
+
+
 def _plain(name: str) -> str:
+    name = name.split(":")[0]  # RecBole's files write the type behind it: "user_id:token"
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def _only(name: str, present: list[str], file: Path) -> str:
+def _only(name: str, present: list[str], file: str | Path) -> str:
     if present.count(name) > 1:
         raise InputError(f"{file} has {present.count(name)} columns '{name}': rename all but one")
     return name
 
 
 def find_column(
-    role: str, named: str | None, present: list[str], file: Path, *, required: bool
+    role: str, named: str | None, present: list[str], file: str | Path, *, required: bool
 ) -> str | None:
     """Find the column that plays a role.
 
@@ -66,6 +91,10 @@ def find_column(
     if named is not None:
         if named in present:
             return _only(named, present, file)
+        if named == NONE and not required:
+            return None
+        if named.isdecimal() and 1 <= int(named) <= len(present):
+            return _only(present[int(named) - 1], present, file)
         raise InputError(
             f"{file} has no column '{named}' (its columns: {listed}): correct --{role}-column"
         )
@@ -76,6 +105,6 @@ def find_column(
     if required:
         raise InputError(
             f"{file} has no {role} column that could be recognised (its columns: {listed}): "
-            f"name it with --{role}-column"
+            f"name it with --{role}-column, or pass --header no if the first line is data"
         )
     return None

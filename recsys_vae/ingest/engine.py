@@ -1,0 +1,232 @@
+"""From a source of rows to stored interactions, in bounded memory, with an account of every row."""
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from recsys_vae.errors import InputError
+from recsys_vae.ingest.cleaning import Account, CleaningOptions, Step
+from recsys_vae.ingest.core import find_core
+from recsys_vae.ingest.first_pass import READ, FirstPass, first_pass
+from recsys_vae.ingest.ids import is_canonical, sorted_map
+from recsys_vae.ingest.merge import Merged, merge
+from recsys_vae.ingest.pairs import Pairs, PairStore
+from recsys_vae.ingest.parallel import in_order
+from recsys_vae.ingest.rules import CHECKED, threshold_name
+from recsys_vae.ingest.source import Source
+from recsys_vae.interactions import IdMap
+from recsys_vae.interactions.store import Rows, save_rows
+
+_ROWS_AT_ONCE: Final = 1 << 22
+"""Rows of one group of users that are sorted together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What was written.
+
+    Attributes:
+        account: what became of every row.
+        fingerprint: of the interactions.
+    """
+
+    account: Account
+    fingerprint: str
+
+
+def store_rows(source: Source, options: CleaningOptions, folder: Path, work: Path) -> Stored:
+    """Read, clean and number rows, and store them as interactions.
+
+    Two passes: the first reads the source and keeps small numbers for ids, in memory or, where
+    they are too many, on disk; the second sorts them user by user. Memory is in proportion to the
+    distinct users and items, not to the rows.
+
+    Args:
+        source: the rows.
+        options: what to keep.
+        folder: where the interactions go; appears only when complete.
+        work: an existing folder for `quarantine.csv`, and for rows that do not fit in memory;
+            those are removed in the end.
+
+    Returns:
+        The account.
+
+    Raises:
+        InputError: the rows cannot be used, or none is left.
+    """
+    read = first_pass(source, options, work)
+    merged = PairStore(work / "merged")
+    try:
+        return _second_pass(read, merged, source, options, folder)
+    finally:
+        for store in (read.store, merged):
+            store.clear()
+            shutil.rmtree(store.folder, ignore_errors=True)
+
+
+def _second_pass(
+    read: FirstPass, merged: PairStore, source: Source, options: CleaningOptions, folder: Path
+) -> Stored:
+    if options.over_cap == "newest" and options.max_user_items is not None and not read.has_times:
+        raise InputError(
+            f"{source.name} has no times, which --over-cap newest needs: name the "
+            "--timestamp-column or choose --over-cap drop"
+        )
+    steps = _first_steps(read)
+    last = list(read.seen.values())[-1]
+    _refuse_nothing(steps[-1].rows_out, read, source)
+    users, user_places = _sorted(read, "users", last.users)
+    items, item_places = _sorted(read, "items", last.items)
+    _merge_all(read, user_places, item_places, len(users), len(items), options, merged, steps)
+    _refuse_nothing(len(merged), read, source)
+    kept_users, kept_items = find_core(
+        merged,
+        len(users),
+        len(items),
+        min_user_items=options.min_user_items,
+        min_item_users=options.min_item_users,
+    )
+    lengths = _lengths(merged, kept_users, kept_items)
+    least = f"{options.min_user_items} items, items with >= {options.min_item_users} users"
+    rows = int(lengths.sum())
+    steps.append(
+        Step(
+            f"users with >= {least}", len(merged), rows, int(kept_users.sum()),
+            int(kept_items.sum()),
+        )
+    )  # fmt: skip
+    if not rows:
+        raise InputError(
+            f"{source.name}: no interaction is left after requiring {options.min_user_items} items "
+            f"a user and {options.min_item_users} users an item: lower --min-user-items, "
+            "--min-item-users or --threshold"
+        )
+    fingerprint = save_rows(
+        folder,
+        users.take(np.flatnonzero(kept_users)),
+        items.take(np.flatnonzero(kept_items)),
+        lengths[kept_users],
+        _final_rows(merged, kept_users, kept_items),
+    )
+    account = Account(tuple(steps), read.threshold, read.rejected, read.has_times)
+    return Stored(account, fingerprint)
+
+
+def _first_steps(read: FirstPass) -> list[Step]:
+    steps: list[Step] = []
+    before = read.seen[READ].rows
+    for name, seen in read.seen.items():
+        steps.append(Step(name, before, seen.rows, int(seen.users.sum()), int(seen.items.sum())))
+        before = seen.rows
+    return steps
+
+
+def _sorted(
+    read: FirstPass, what: str, last: npt.NDArray[np.bool_]
+) -> tuple[IdMap, npt.NDArray[np.int32]]:
+    numbering = read.users if what == "users" else read.items
+    ids, count = numbering.ids(), len(numbering)
+    usable = getattr(read.seen[CHECKED], what)[:count]
+    # Judged by the ids of all usable rows, so that no later step decides what an id is.
+    textual = numbering.text and not pa.types.is_integer(ids.type)
+    integers = textual and is_canonical(ids.filter(pa.array(usable)))
+    return sorted_map(ids, last[:count], integers=integers)
+
+
+def _merge_all(
+    read: FirstPass,
+    user_places: npt.NDArray[np.int32],
+    item_places: npt.NDArray[np.int32],
+    n_users: int,
+    n_items: int,
+    options: CleaningOptions,
+    merged: PairStore,
+    steps: list[Step],
+) -> None:
+    """Sort the rows by user and item, one group of users after the other."""
+    per_user = np.zeros(n_users, dtype=np.int64)
+    for part in read.store.parts():
+        per_user += np.bincount(user_places[part.user], minlength=n_users)
+    ends = np.cumsum(per_user)
+    bounds = [0]
+    while bounds[-1] < n_users:
+        done = ends[bounds[-1] - 1] if bounds[-1] else 0
+        bounds.append(
+            max(bounds[-1] + 1, int(np.searchsorted(ends, done + _ROWS_AT_ONCE, "right")))
+        )
+    late = None if options.duplicates == "max" else read.threshold
+
+    def task(begin: int, end: int) -> Callable[[], Merged]:
+        group = Pairs.joined(list(_group(read.store, user_places, item_places, begin, end)))
+        return lambda: merge(group, n_items, options, late)
+
+    totals: dict[str, tuple[int, int, npt.NDArray[np.bool_]]] = {}
+    groups = itertools.pairwise(bounds)
+    for one in in_order(task(begin, end) for begin, end in groups):
+        merged.append(one.pairs)
+        for name, (rows, users, items) in one.left.items():
+            before = totals.get(name, (0, 0, np.zeros(n_items, dtype=bool)))
+            totals[name] = (before[0] + rows, before[1] + users, before[2] | items)
+    rows_in = len(read.store)
+    for name, (rows, users, items) in totals.items():
+        steps.append(Step(name, rows_in, rows, users, int(items.sum())))
+        rows_in = rows
+    read.store.clear()
+
+
+def _group(
+    store: PairStore,
+    user_places: npt.NDArray[np.int32],
+    item_places: npt.NDArray[np.int32],
+    begin: int,
+    end: int,
+) -> Iterator[Pairs]:
+    for part in store.parts():
+        users = user_places[part.user]
+        if users.size and (users.min() >= end or users.max() < begin):
+            continue
+        chosen = (users >= begin) & (users < end)
+        part = part if chosen.all() else part.take(chosen)
+        users = users if chosen.all() else users[chosen]
+        yield Pairs(users, item_places[part.item], part.rating, part.time)
+
+
+def _lengths(
+    merged: PairStore, users: npt.NDArray[np.bool_], items: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int64]:
+    lengths = np.zeros(len(users), dtype=np.int64)
+    for part in merged.parts():
+        kept = users[part.user] & items[part.item]
+        lengths += np.bincount(part.user[kept], minlength=len(users))
+    return lengths
+
+
+def _final_rows(
+    merged: PairStore, users: npt.NDArray[np.bool_], items: npt.NDArray[np.bool_]
+) -> Iterator[Rows]:
+    numbers = (np.cumsum(items) - 1).astype(np.int32)
+    whole = bool(users.all() and items.all())
+    for part in merged.parts():
+        if not whole:
+            part = part.take(users[part.user] & items[part.item])
+        yield Rows(numbers[part.item], None, part.time)
+
+
+def _refuse_nothing(rows: int, read: FirstPass, source: Source) -> None:
+    if rows:
+        return
+    if read.threshold is not None and threshold_name(read.threshold) in read.seen:
+        raise InputError(
+            f"{source.name}: no rating is above the threshold {read.threshold:g} (the highest is "
+            f"{read.highest or 0:g}): lower --threshold"
+        )
+    raise InputError(
+        f"{source.name}: no row is left after {list(read.seen)[-1]!r}: give other lists or dates"
+    )

@@ -1,0 +1,58 @@
+"""How a file of interactions is to be read, and the sentence for one that cannot be."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import pyarrow as pa
+
+from recsys_vae.errors import InputError, reason
+from recsys_vae.ingest.columns import ColumnNames
+
+Format = Literal["auto", "csv", "parquet", "jsonl", "adjacency", "netflix"]
+FORMATS: Final[tuple[Format, ...]] = (
+    "auto", "csv", "parquet", "jsonl", "adjacency", "netflix"
+)  # fmt: skip
+UNREADABLE: Final = (pa.ArrowException, OSError, EOFError, UnicodeError)
+"""What pyarrow, the decompressors and the decoders raise for files that they cannot read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOptions:
+    """What a file does not say about itself; what is left out is found out.
+
+    Attributes:
+        columns: which column plays which role.
+        format: "csv" (any delimiter), "parquet", "jsonl" (one JSON object a line), "adjacency"
+            (`user item item ...` a line), "netflix" (`item:` above its `user,rating,date` lines),
+            or "auto": by suffix, and by the first lines.
+        delimiter: of text, one or more characters; None: found out.
+        header: whether the first line of text names the columns; None: found out.
+        quote: the character around fields that hold delimiters; "" for none.
+        encoding: of text, by Python's name for it.
+    """
+
+    columns: ColumnNames = ColumnNames()
+    format: Format = "auto"
+    delimiter: str | None = None
+    header: bool | None = None
+    quote: str = '"'
+    encoding: str = "utf-8"
+
+
+def unreadable(name: str | Path, error: Exception) -> InputError:
+    """Give the sentence for a file that cannot be read."""
+    remedy = "repair or export it again"
+    if isinstance(error, UnicodeError) or "UTF8" in str(error):
+        remedy = "export it as UTF-8 or name its --encoding"
+    if isinstance(error, PermissionError):
+        remedy = "ask for permission to read it"
+    return InputError(f"{printable(name)} cannot be read ({reason(error)}): {remedy}")
+
+
+def printable(name: object) -> str:
+    """Give a name or a value as one line that any terminal can show."""
+    text = str(name).encode("utf-8", "replace").decode("utf-8")
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )

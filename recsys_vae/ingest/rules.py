@@ -1,0 +1,157 @@
+"""The steps that look at one row at a time; any block, in any thread."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys_vae.errors import InputError
+from recsys_vae.ingest.checks import Checked, Codes, Rejected
+from recsys_vae.ingest.cleaning import CleaningOptions
+
+Flags = npt.NDArray[np.bool_]
+CHECKED: Final = "drop unusable rows"
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a step left of a block.
+
+    Attributes:
+        rows: how many.
+        users: (distinct ids of the block,) which of them; None: as before.
+        items: likewise.
+    """
+
+    rows: int
+    users: Flags | None = None
+    items: Flags | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A block's rows that are left, and what happened on the way.
+
+    Attributes:
+        name: of the file.
+        records: rows and malformed records that were read.
+        text: whether ids came from text.
+        rejected: rows that could not be taken.
+        user_ids: distinct ids of all rows, also of those that are gone.
+        item_ids: likewise.
+        left: after each step, by the step's name.
+        highest: the highest rating of usable rows; None: there are no ratings.
+        user: (n,) codes into `user_ids`, and so on.
+        rating: (n,) or None.
+        time: (n,) milliseconds since 1970, or None.
+    """
+
+    name: str
+    records: int
+    text: bool
+    rejected: Rejected | None
+    user_ids: pa.Array
+    item_ids: pa.Array
+    left: dict[str, Left]
+    highest: float | None
+    user: Codes
+    item: Codes
+    rating: npt.NDArray[np.float64] | None
+    time: npt.NDArray[np.int64] | None
+
+
+def prepare(checked: Checked, options: CleaningOptions, threshold: float | None) -> Prepared:
+    """Take the steps that look at one row at a time.
+
+    Args:
+        checked: a block's rows.
+        options: what to keep.
+        threshold: keep ratings above it; None: that step comes later, or never.
+
+    Raises:
+        InputError: a step needs times or ratings that the file does not have.
+    """
+    rows = _Rows(checked)
+    if checked.fine is not None:
+        rows.keep(checked.fine, CHECKED)
+    elif checked.rejected is not None:
+        rows.left[CHECKED] = Left(len(checked.user))
+    rating = checked.rating
+    usable = rating if rating is None or checked.fine is None else rating[checked.fine]
+    highest = None if usable is None else float(usable.max(initial=0.0))
+    if options.since is not None or options.until is not None:
+        if checked.time is None:
+            raise InputError(
+                f"{checked.name} has no times, which --since and --until need: name the "
+                "--timestamp-column"
+            )
+        begin = -1 if options.since is None else options.since
+        end = np.iinfo(np.int64).max if options.until is None else options.until
+        rows.keep((checked.time >= begin) & (checked.time < end), "keep the time window")
+    _keep_listed(rows, checked, options)
+    if threshold is not None and rating is not None:
+        rows.keep(rating > threshold, threshold_name(threshold))
+    kept = rows.kept
+    return Prepared(
+        checked.name, checked.records, checked.text, checked.rejected, checked.user_ids,
+        checked.item_ids, rows.left, highest,
+        checked.user if kept is None else checked.user[kept],
+        checked.item if kept is None else checked.item[kept],
+        rating if rating is None or kept is None else rating[kept],
+        checked.time if checked.time is None or kept is None else checked.time[kept],
+    )  # fmt: skip
+
+
+def threshold_name(threshold: float) -> str:
+    """Name the step."""
+    return f"keep ratings > {threshold:g}"
+
+
+def _keep_listed(rows: "_Rows", checked: Checked, options: CleaningOptions) -> None:
+    for role, codes, ids, allowed, denied in (
+        ("users", checked.user, checked.user_ids, options.allow_users, options.deny_users),
+        ("items", checked.item, checked.item_ids, options.allow_items, options.deny_items),
+    ):
+        if allowed is None and not denied:
+            continue
+        texts = ids.cast(pa.large_string())
+        kept = np.ones(len(ids), dtype=bool)
+        if allowed is not None:
+            listed = pa.array(allowed, pa.large_string())
+            kept &= np.asarray(pc.is_in(texts, value_set=listed), dtype=bool)
+        if denied:
+            listed = pa.array(denied, pa.large_string())
+            kept &= ~np.asarray(pc.is_in(texts, value_set=listed), dtype=bool)
+        rows.keep(kept[codes], f"keep the listed {role}")
+
+
+class _Rows:
+    """Which rows are left so far, and what each step left."""
+
+    def __init__(self, checked: Checked) -> None:
+        self._checked = checked
+        self.kept: Flags | None = None
+        self.left: dict[str, Left] = {}
+
+    def keep(self, flags: Flags, name: str) -> None:
+        self.kept = flags if self.kept is None else self.kept & flags
+        count = int(self.kept.sum())
+        checked = self._checked
+        if count == len(checked.user) or count == self._rows_before():
+            self.left[name] = Left(count)
+            return
+        users = _occurring(checked.user[self.kept], len(checked.user_ids))
+        items = _occurring(checked.item[self.kept], len(checked.item_ids))
+        self.left[name] = Left(count, users, items)
+
+    def _rows_before(self) -> int:
+        return next(reversed(self.left.values())).rows if self.left else -1
+
+
+def _occurring(codes: Codes, count: int) -> Flags:
+    flags = np.zeros(count, dtype=bool)
+    flags[codes] = True
+    return flags

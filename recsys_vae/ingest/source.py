@@ -1,0 +1,165 @@
+"""One way in for every file: blocks of rows, parsed side by side, handed on in order."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import pyarrow as pa
+
+from recsys_vae.errors import InputError
+from recsys_vae.ingest.adjacency import adjacency_tickets, netflix_tickets
+from recsys_vae.ingest.block import ROLES, Block, Tickets
+from recsys_vae.ingest.delimited import delimited_tickets
+from recsys_vae.ingest.ids import integers_if_canonical
+from recsys_vae.ingest.jsonl import jsonl_tickets
+from recsys_vae.ingest.parallel import in_order
+from recsys_vae.ingest.parquet import parquet_tickets
+from recsys_vae.ingest.pieces import Piece, pieces_of
+from recsys_vae.ingest.reading import UNREADABLE, ReadOptions, printable, unreadable
+from recsys_vae.ingest.text import text_blocks
+
+_PEEK_BYTES: Final = 1 << 16
+_NETFLIX: Final = re.compile(rb"\d+:\r?")
+_NUMBERS: Final = re.compile(rb"\d+( \d+)* ?\r?")
+_ROWS_AT_ONCE: Final = 1 << 19
+
+
+class Source(Protocol):
+    """Where rows come from."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        ...
+
+    def tickets(self, roles: Sequence[str]) -> Tickets:
+        """Give the blocks, in order, as work that may be done in any thread."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A file, a zip archive or a folder of files.
+
+    Attributes:
+        path: what to read.
+        options: what the files do not say about themselves.
+    """
+
+    path: Path
+    options: ReadOptions = ReadOptions()
+
+    @property
+    def name(self) -> str:
+        """The path, printable."""
+        return printable(self.path)
+
+    def tickets(self, roles: Sequence[str] = ROLES) -> Tickets:
+        """Give the blocks of all files, in the order of their names.
+
+        Raises:
+            InputError: a file cannot be read, or lacks a column that is needed.
+        """
+        for piece in pieces_of(self.path, self.options.format):
+            try:
+                yield from _reader(piece, self.options)(piece, self.options, roles)
+            except UNREADABLE as error:
+                raise unreadable(piece.name, error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class TableSource:
+    """Rows that are in memory already.
+
+    Attributes:
+        table: columns by role.
+        name: for messages.
+    """
+
+    table: pa.Table
+    name: str
+
+    def tickets(self, roles: Sequence[str] = ROLES) -> Tickets:
+        """Give the rows in blocks."""
+        table = self.table.select([role for role in roles if role in self.table.column_names])
+        for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+            yield _given(Block(self.name, pa.Table.from_batches([batch])))
+
+
+def _given(block: Block) -> Callable[[], Block]:
+    return lambda: block
+
+
+def _reader(piece: Piece, options: ReadOptions) -> Callable[..., Tickets]:
+    if piece.format == "parquet":
+        return parquet_tickets
+    if piece.format == "jsonl":
+        return jsonl_tickets
+    chosen = piece.format if options.format != "auto" else _look(piece, options)
+    if chosen == "adjacency":
+        return adjacency_tickets
+    return netflix_tickets if chosen == "netflix" else delimited_tickets
+
+
+def _look(piece: Piece, options: ReadOptions) -> str:
+    """Tell adjacency lists and the Netflix Prize from rows by the first lines of a text file."""
+    start = next(text_blocks(piece, options, block_bytes=_PEEK_BYTES), b"")
+    lines = [line for line in start.split(b"\n") if line.strip()]
+    if lines and _NETFLIX.fullmatch(lines[0]):
+        return "netflix"
+    # Rows have equally many fields; lists of numbers have not.
+    whole = lines[:-1] or lines
+    numbers = options.delimiter is None and all(_NUMBERS.fullmatch(line) for line in whole)
+    if numbers and (len({line.count(b" ") for line in whole}) > 1 or whole[0].count(b" ") > 3):
+        return "adjacency"
+    return "csv"
+
+
+def read_table(
+    path: Path, options: ReadOptions | None = None, roles: Sequence[str] = ROLES
+) -> pa.Table:
+    """Read a whole file into one table, refusing what is malformed.
+
+    Args:
+        path: any file that `FileSource` reads.
+        options: what the file does not say about itself.
+        roles: which columns; the table has those that the file has, under these names.
+
+    Returns:
+        At least one row; ids are strings or integers, from text integers where every one of a
+        column is written as one.
+
+    Raises:
+        InputError: the file cannot be read, is empty, or a record is malformed.
+    """
+    options = options or ReadOptions()
+    tables, before, text = [], 0, False
+    for block in in_order(FileSource(path, options).tickets(roles)):
+        if block.malformed:
+            first = block.malformed[0]
+            raise InputError(
+                f"{block.name}, row {before + first.record + 1}: {first.reason}: correct the row"
+            )
+        before += block.records
+        text = text or block.text
+        tables.append(_plain(block.table))
+    if not before:
+        raise InputError(f"{printable(path)} has no rows: give a file with at least one")
+    try:
+        table = pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise unreadable(path, error) from error
+    for role in ("user", "item") if text else ():
+        if role in table.column_names:
+            place = table.column_names.index(role)
+            table = table.set_column(place, role, integers_if_canonical(table[role]))
+    return table
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    for place, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(place, field.name, table[place].cast(field.type.value_type))
+    return table
