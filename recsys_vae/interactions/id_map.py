@@ -129,6 +129,14 @@ class IdMap:
             raise IndexError(f"numbers must lie in 0..{len(self) - 1}")
         return self.index.to_numpy()[wanted]
 
+    def take(self, numbers: npt.NDArray[np.integer[Any]]) -> Self:
+        """Keep the ids with these numbers (distinct and sorted), numbered anew from 0.
+
+        >>> IdMap.of(["a", "b", "c"]).take(np.array([0, 2])).numbers(["c"])
+        array([1])
+        """
+        return type(self)(self.index[np.asarray(numbers, dtype=np.int64)], self.kind)
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the ids in their order; checked whenever a model meets data."""
