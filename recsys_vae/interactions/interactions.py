@@ -237,7 +237,7 @@ def _times(column: pd.Series) -> npt.NDArray[np.int64]:
     integers = pd.api.types.is_integer_dtype(column.dtype) and not column.isna().any()
     if len(column) and not integers:
         raise InputError(
-            f"column 'timestamp' must hold integers without gaps, not {column.dtype}: convert it to "
-            "milliseconds since 1970-01-01 UTC"
+            f"column 'timestamp' must hold integers without gaps, not {column.dtype}: convert it "
+            "to milliseconds since 1970-01-01 UTC"
         )
     return column.to_numpy(dtype=np.int64)

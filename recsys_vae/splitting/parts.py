@@ -5,6 +5,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from recsys_vae.errors import InputError
 from recsys_vae.interactions import Interactions
 from recsys_vae.splitting.split import FoldIn, Split
 
@@ -30,13 +31,16 @@ def assemble(
     Args:
         interactions: all of them.
         part_N: (nnz,) `TRAIN`, `VALIDATION` or `TEST` for each.
-        description: how it was done; what is left out is counted in its entry `left_out`.
+        description: how it was done; what is left out is added to its entry `counts`.
         catalogue: (items,) which items the models shall know; None: those with an interaction in
             the training part.
         keep_new_users: whether users without given items are judged all the same.
 
     Returns:
         The split. What stands in no part is counted, interaction by interaction.
+
+    Raises:
+        InputError: nobody is left to be judged.
     """
     if catalogue is None:
         catalogue = np.zeros(len(interactions.items), dtype=bool)
@@ -47,26 +51,30 @@ def assemble(
     part_N = part_N[known_N]
     count_UP = _per_user(clean, part_N)
 
-    left_out: dict[str, int] = {}
+    counts: dict[str, int] = {}
     folds = []
     for name, part in (("validation", VALIDATION), ("test", TEST)):
         asked_U, given_U = count_UP[:, part] > 0, count_UP[:, :part].sum(axis=1) > 0
         new_U = asked_U & ~given_U
-        lost = before_UP[:, part] - count_UP[:, part]
-        left_out[f"{name}_interactions_with_items_not_in_train"] = int(lost.sum())
-        left_out[f"{name}_users_with_no_item_in_train"] = int(((lost > 0) & ~asked_U).sum())
+        lost_U = before_UP[:, part] - count_UP[:, part]
+        counts[f"{name}_new_users"] = int(new_U.sum())
+        counts[f"{name}_users_dropped_unknown_items"] = int(((lost_U > 0) & ~asked_U).sum())
+        counts[f"{name}_interactions_dropped_unknown_item"] = int(lost_U.sum())
         if not keep_new_users:
-            left_out[f"{name}_users_without_history"] = int(new_U.sum())
-            left_out[f"{name}_interactions_of_users_without_history"] = int(
-                count_UP[new_U, part].sum()
-            )
+            dropped = int(count_UP[new_U, part].sum())
+            counts[f"{name}_interactions_dropped_new_user"] = dropped
             asked_U &= given_U
         users = np.flatnonzero(asked_U)
+        if not len(users):
+            raise InputError(
+                f"nobody is left for {name}, because no user has both a history and something to "
+                "find among the items of train: give more data, or hold out another part"
+            )
         folds.append(
             FoldIn(clean.where(part_N < part).rows(users), clean.where(part_N == part).rows(users))
         )
     train = clean.where(part_N == TRAIN).rows(np.flatnonzero(count_UP[:, TRAIN] > 0))
-    description = description | {"left_out": description.get("left_out", {}) | left_out}
+    description = description | {"counts": description.get("counts", {}) | counts}
     return Split(train, folds[0], folds[1], description)
 
 

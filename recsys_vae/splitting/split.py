@@ -51,7 +51,7 @@ class Split:
         test: for the last word.
         description: how the split was made: its `kind`, its `generalization` ("strong": judged
             users do not train; "weak": they may, with their other items), options, and in
-            `left_out` what stands in no part, counted.
+            `counts` how many users and interactions are left out, and why.
 
     Raises:
         ValueError: the parts number items differently, a judged user trains (strong), a held-out
@@ -163,7 +163,7 @@ def load_split(folder: Path) -> Split:
 
 
 def counts(split: Split) -> dict[str, int]:
-    """Count users, items and interactions of each part, users with nothing to find, the left out."""
+    """Count users, items and interactions of each part, and who and what is left out."""
     result = {"train_users": len(split.train.users), "items": len(split.train.items)}
     for name, part in split.parts.items():
         result[f"{name.replace('-', '_')}_interactions"] = len(part)
@@ -171,8 +171,7 @@ def counts(split: Split) -> dict[str, int]:
         result[f"{name}_users"] = len(fold.given.users)
         empty = np.diff(fold.held_out.matrix.indptr) == 0
         result[f"{name}_users_without_held_out"] = int(empty.sum())
-    left_out = split.description.get("left_out", {})
-    return result | {f"left_out_{name}": count for name, count in left_out.items()}
+    return {**result, **split.description.get("counts", {})}
 
 
 def _overlap(one: csr_array, other: csr_array) -> bool:

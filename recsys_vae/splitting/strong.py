@@ -8,7 +8,7 @@ import numpy as np
 from recsys_vae.errors import InputError
 from recsys_vae.interactions import Interactions
 from recsys_vae.splitting.draws import id_keys, order_within_users, pair_noise
-from recsys_vae.splitting.shares import check_share
+from recsys_vae.splitting.shares import check_share, floors
 from recsys_vae.splitting.split import FoldIn, Split
 
 _LARGE = 10_000
@@ -75,18 +75,18 @@ def split_strong(interactions: Interactions, options: StrongOptions) -> Split:
     order = np.argsort(id_keys(interactions.users, options.seed), kind="stable")
     train = interactions.rows(order[2 * size :])
     seen = np.unique(train.matrix.indices)
-    folds, left_out = [], {}
+    folds, counts = [], {}
     for name, rows in (("validation", order[:size]), ("test", order[size : 2 * size])):
         part = interactions.rows(rows)
         known = part.columns(seen)
-        left_out[f"{name}_interactions_with_items_not_in_train"] = len(part) - len(known)
+        counts[f"{name}_interactions_dropped_unknown_item"] = len(part) - len(known)
         folds.append(_fold(known, options))
     description: dict[str, Any] = {
         "kind": options.kind,
         "generalization": "strong",
         **asdict(options),
         "held_out_users": size,
-        "left_out": left_out,
+        "counts": counts,
         "source_fingerprint": interactions.fingerprint,
     }
     return Split(train.columns(seen), folds[0], folds[1], description)
@@ -98,7 +98,7 @@ def _default_size(n_users: int) -> int:
 
 def _fold(interactions: Interactions, options: StrongOptions) -> FoldIn:
     lengths = np.diff(interactions.matrix.indptr)
-    n_held = np.floor(options.held_out_share * lengths).astype(np.int64)
+    n_held = floors(options.held_out_share, lengths)
     n_held[lengths < _MIN_TO_HOLD_OUT] = 0
     _, places = order_within_users(interactions, pair_noise(interactions, options.seed))
     held = places < n_held[interactions.row_numbers]
