@@ -1,6 +1,6 @@
 """Seeded draws that depend on ids alone: whatever the order of the rows or the company."""
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ from recsys_vae.interactions import IdMap, Interactions
 
 _TEXT_KEY: Final = "recsys-vae-texts"
 _SEEDS: Final = 2**64
+_BITS: Final = 64
 
 Keys = npt.NDArray[np.uint64]
 
@@ -47,31 +48,50 @@ def id_keys(ids: IdMap, seed: int) -> Keys:
 
 
 def pair_noise(interactions: Interactions, seed: int) -> Keys:
-    """Draw a 64-bit number for every interaction from the seed, its user's id and its item's.
+    """Draw a number for every interaction from the seed, its user's id and its item's.
 
     Returns:
-        (nnz,) aligned with `matrix.data`.
+        (nnz,) numbers of 40 bits, aligned with `matrix.data`: short enough to be sorted together
+        with the user's number, and equal for a given pair of a user's items once in 2**40 seeds.
     """
     users_N = id_keys(interactions.users, seed)[interactions.row_numbers]
-    return mix(users_N + id_keys(interactions.items, seed)[interactions.matrix.indices])
+    noise_N = mix(users_N + id_keys(interactions.items, seed)[interactions.matrix.indices])
+    return noise_N >> np.uint64(24)
 
 
 def order_within_users(
-    interactions: Interactions, *by: npt.NDArray[Any]
+    interactions: Interactions, *by: npt.NDArray[np.int64] | Keys
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Sort each user's interactions.
+    """Sort each user's interactions; what is equal stays in the order of the items.
 
     Args:
         interactions: of all users.
-        by: (nnz,) each, what to sort by, the first first.
+        by: (nnz,) each, 64-bit numbers to sort by, the first first.
 
     Returns:
         Two arrays (nnz,): the interactions sorted by user and then by `by`, as places in
         `matrix.data`; and the place of each interaction in its user's order, from 0.
     """
     rows = interactions.row_numbers
-    order = np.lexsort((*reversed(by), rows))
+    order = np.arange(len(rows))
+    for key in reversed(by):
+        # Interactions move within their user only, so that `rows` holds for every order.
+        order = order[_stable_order(rows, key[order])]
     places = np.empty(len(rows), dtype=np.int64)
-    # Rows come in order, so that the n-th of the sorted interactions belongs to the n-th row.
     places[order] = np.arange(len(rows)) - interactions.matrix.indptr[rows]
     return order, places
+
+
+def _stable_order(
+    rows: npt.NDArray[np.int64], key: npt.NDArray[np.int64] | Keys
+) -> npt.NDArray[np.int64]:
+    if not len(rows):
+        return np.arange(0)
+    # Modulo 2**64 the difference is right even where that of signed numbers would overflow.
+    above = key.view(np.uint64) - key.min(keepdims=True).view(np.uint64)
+    low, high = int(above.max()).bit_length(), int(rows[-1]).bit_length()
+    if low + high > _BITS:
+        return np.lexsort((above, rows))
+    # One number for both: several times faster than sorting by one after the other.
+    packed = (rows.astype(np.uint64) << np.uint64(low)) | above
+    return np.argsort(packed, kind="stable")

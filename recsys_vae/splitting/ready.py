@@ -139,7 +139,8 @@ def _combine(parts: Sequence[tuple[Interactions, npt.NDArray[np.int8]]]) -> _Who
     labels = np.concatenate([label_N for _, label_N in parts])
     values = np.concatenate([part.matrix.data for part, _ in parts])
     key = rows * len(items) + columns
-    order = np.lexsort((labels, key))
+    # The parts are sorted already, which a stable sort makes use of.
+    order = np.argsort(key * 3 + labels, kind="stable")
     first = np.ones(len(order), dtype=bool)
     first[1:] = key[order][1:] != key[order][:-1]
     kept = order[first]
