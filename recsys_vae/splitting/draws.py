@@ -27,8 +27,8 @@ def id_keys(ids: IdMap, seed: int) -> Keys:
     """Hash every id with the seed: the same user or item draws the same numbers anywhere.
 
     Args:
-        ids: n ids. Integers are scrambled as they are; texts become 64 bits first (SipHash-2-4 of
-            their UTF-8 bytes under a fixed key, as pandas computes it).
+        ids: n ids. Integers are scrambled as they are; texts become 64 bits first
+            (SipHash-2-4 of their UTF-8 bytes under a fixed key, scrambled, as pandas does it).
         seed: any integer; it counts modulo 2**64.
 
     Returns:

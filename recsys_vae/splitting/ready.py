@@ -190,11 +190,11 @@ def _refuse_mixed_kinds(maps: Sequence[IdMap], role: str) -> None:
 
 def _refuse_shared_users(name: str, users: IdMap, other_name: str, others: IdMap) -> None:
     ids = _all(users)
-    shared = np.flatnonzero(others.numbers(ids, missing="mark") >= 0)
-    if len(shared):
+    shared = ids[others.numbers(ids, missing="mark") >= 0].tolist()
+    if shared:
         raise InputError(
-            f"user {ids[shared[0]]!r} of the {name} part is also in {other_name} ({len(shared)} "
-            "users are): give parts of different users, or take them over as weak generalization"
+            f"user {shared[0]!r} of the {name} part is also in {other_name} ({len(shared)} in "
+            "all): give parts of different users, or take them over as weak generalization"
         )
 
 

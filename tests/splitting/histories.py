@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.splitting import Split
 
-History = dict[int, set[int]]
+History = dict[Any, set[int]]
 HISTORIES = st.dictionaries(
     st.integers(0, 99), st.sets(st.integers(0, 25), min_size=1), min_size=3, max_size=25
 )
 
 
-Times = dict[int, dict[int, int]]
+Times = dict[Any, dict[int, int]]
 """By user and item: when."""
 TIMES = st.dictionaries(
     st.integers(0, 99),
