@@ -23,6 +23,7 @@ from recsys_vae.options import (
     cleaning_options,
     column_names,
     comma_separated,
+    kind_option,
     path_option,
     splitting_options,
 )
@@ -66,10 +67,14 @@ def ingest(**values: Any) -> None:
 
 @cli.command()
 @path_option("--data", required=True, help="folder that 'ingest' wrote")
+@kind_option("--kind")
 @SPLITTING
 @path_option("--out", required=True, help="folder to write")
 def split(**values: Any) -> None:
-    """Hold out users for validation and test (strong generalization, Liang et al. 2018).
+    """Hold out for validation and test: users (Liang et al. 2018), the latest, a share, or by time.
+
+    strong: judged users do not train. The other kinds judge the users who train, on other items.
+    Only items that train are asked for; what is left out is counted.
 
     Example: recsys-vae split --data outputs/data --out outputs/split
     """
@@ -77,8 +82,9 @@ def split(**values: Any) -> None:
     from recsys_vae.steps.split import split as step
 
     done = step(data=values["data"], out=values["out"], options=splitting_options(values))
-    for name, count in counts(done).items():
-        click.echo(f"{name.replace('_', ' '):40} {count:>12,}")
+    shown = {name.replace("_", " "): count for name, count in counts(done).items()}
+    for name, count in shown.items():
+        click.echo(f"{name:{max(map(len, shown))}} {count:>12,}")
     click.echo(f"written: {values['out']}")
 
 
@@ -135,7 +141,9 @@ def train(**values: Any) -> None:
 )  # fmt: skip
 @path_option("--out", required=True, help="folder to write")
 def evaluate(**values: Any) -> None:
-    """Judge models on the same held-out users, with 95 % bootstrap intervals.
+    """Judge models on what is held out of the same users, with 95 % bootstrap intervals.
+
+    What is given of a user is never recommended; in a split by items that is what trained, too.
 
     Example: recsys-vae evaluate --split outputs/split --model outputs/mult-vae --out outputs/eval
     """
@@ -224,6 +232,7 @@ def score(**values: Any) -> None:
 @TITLES
 @COLUMNS
 @CLEANING
+@kind_option("--split-kind")
 @SPLITTING
 @click.option(
     "--recipes", callback=comma_separated, default="mult-vae,popularity,als",
@@ -248,7 +257,7 @@ def run_everything(**values: Any) -> None:
         items=values["items"],
         columns=column_names(values),
         cleaning=cleaning_options(values),
-        splitting=splitting_options(values),
+        splitting=splitting_options(values, "split_kind"),
         recipes=[read_recipe(reference) for reference in values["recipes"]],
         k=values["k"],
         seed=values["seed"],

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from recsys_vae.errors import InputError
+
 if TYPE_CHECKING:  # at run time these imports would slow every --help
     from recsys_vae.ingest.cleaning import CleaningOptions
     from recsys_vae.ingest.columns import ColumnNames
-    from recsys_vae.splitting import StrongOptions
+    from recsys_vae.splitting import SplitOptions
 
 
 class Verb(click.Command):
@@ -104,21 +106,62 @@ CLEANING = options(
         help="rows whose rating is missing, infinite or negative",
     ),
 )
+SPLIT_KINDS = ("strong", "leave-last-out", "temporal", "random")
+"""The names of `splitting.SPLITTERS`, which importing would slow every --help."""
+
+
+def kind_option(name: str) -> Decorator:
+    """Make the option that chooses the kind of split."""
+    return click.option(
+        name,
+        type=click.Choice(SPLIT_KINDS),
+        default=SPLIT_KINDS[0],
+        help="what is held out: whole users; each user's latest; all after a point in time; a "
+        "random share of each user's items",
+    )
+
+
+# Without defaults of their own: what is given is known, and refused where it does not belong.
 SPLITTING = options(
     click.option(
         "--held-out-users",
         type=click.IntRange(1),
-        help="validation users, and as many test users; default: a tenth of all, within 100 and "
-        "10,000, at most a fifth",
+        help="strong: validation users, and as many test users; default: a tenth of all, within "
+        "100 and 10,000, at most a fifth",
     ),
     click.option(
         "--held-out-share",
         type=float,
-        default=0.2,
-        show_default=True,
-        help="share of a held-out user's items that is to be found",
+        help="strong, random: share of a judged user's items that is to be found; default: 0.2",
     ),
-    click.option("--split-seed", type=SEED, default=98765, show_default=True),
+    click.option(
+        "--validation-share",
+        type=float,
+        help="random: share of a user's items for validation; default: 0.1",
+    ),
+    click.option(
+        "--last",
+        type=click.IntRange(1),
+        help="leave-last-out: latest items of a user for test, and as many before them for "
+        "validation; default: 1",
+    ),
+    click.option(
+        "--split-at",
+        help="temporal: the test begins here, a date, a time or the share of interactions before; "
+        "default: 0.9",
+    ),
+    click.option(
+        "--validation-at",
+        help="temporal: the validation begins here; default: the last tenth of what lies before "
+        "--split-at",
+    ),
+    click.option(
+        "--new-users",
+        type=click.Choice(["leave-out", "include"]),
+        help="temporal: users without history are not judged, or judged with nothing given; "
+        "default: leave-out",
+    ),
+    click.option("--split-seed", type=SEED, help="strong, leave-last-out, random; default: 98765"),
 )
 FITTING = options(
     click.option("--seed", type=SEED, default=0, show_default=True),
@@ -153,12 +196,43 @@ def cleaning_options(values: dict[str, Any]) -> "CleaningOptions":
     return CleaningOptions(**{name: values[name] for name in names})
 
 
-def splitting_options(values: dict[str, Any]) -> "StrongOptions":
-    """Gather the values of `SPLITTING`."""
-    from recsys_vae.splitting import StrongOptions
+_SPLITTING_FIELDS = {
+    "held_out_users": "held_out_users",
+    "held_out_share": "held_out_share",
+    "validation_share": "validation_share",
+    "last": "last",
+    "split_at": "split_at",
+    "validation_at": "validation_at",
+    "new_users": "new_users",
+    "split_seed": "seed",
+}
 
-    return StrongOptions(
-        held_out_users=values["held_out_users"],
-        held_out_share=values["held_out_share"],
-        seed=values["split_seed"],
-    )
+
+def splitting_options(values: dict[str, Any], kind: str = "kind") -> "SplitOptions":
+    """Gather the values of `SPLITTING`.
+
+    Args:
+        values: of all options of the verb.
+        kind: which of them names the kind of split.
+
+    Raises:
+        InputError: an option is given that the kind does not have.
+    """
+    from recsys_vae.splitting import SPLITTERS
+
+    fields = {name: set(one.__dataclass_fields__) for name, (one, _) in SPLITTERS.items()}
+    chosen = values[kind]
+    given = {name: values[name] for name in _SPLITTING_FIELDS if values[name] is not None}
+    for name in given:
+        having = [one for one, known in fields.items() if _SPLITTING_FIELDS[name] in known]
+        if chosen not in having:
+            raise InputError(
+                f"{_spelled(name)} does not belong to {_spelled(kind)} {chosen}: leave it out, or "
+                f"choose {_spelled(kind)} {' or '.join(having)}"
+            )
+    made, _ = SPLITTERS[chosen]
+    return made(**{_SPLITTING_FIELDS[name]: value for name, value in given.items()})
+
+
+def _spelled(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 from recsys_vae.cli import cli, main
+from recsys_vae.options import SPLIT_KINDS
+from recsys_vae.splitting import SPLITTERS
 from tests.conftest import Refused, made_up_ratings
 
 _VERBS = list(cli.commands)
@@ -84,6 +86,39 @@ _BAD_OPTIONS = {
     "no held-out users": (("split", "--data", "ratings/data", "--held-out-users", "0"), "0"),
     "a share above one": (("split", "--data", "ratings/data", "--held-out-share", "1.5"), "1.5"),
     "a share of nan": (("split", "--data", "ratings/data", "--held-out-share", "nan"), "nan"),
+    "an unknown kind of split": (("split", "--data", "ratings/data", "--kind", "week"), "--kind"),
+    "a last of no split by users": (
+        ("split", "--data", "ratings/data", "--last", "2"),
+        "--last does not belong to --kind strong.*--kind leave-last-out",
+    ),
+    "held-out users of a random split": (
+        ("split", "--data", "ratings/data", "--kind", "random", "--held-out-users", "2"),
+        "--held-out-users does not belong to --kind random.*--kind strong",
+    ),
+    "a seed where nothing is drawn": (
+        ("split", "--data", "ratings/data", "--kind", "temporal", "--split-seed", "2"),
+        "--split-seed does not belong to --kind temporal.*strong or leave-last-out or random",
+    ),
+    "a moment that is none": (
+        ("split", "--data", "ratings/data", "--kind", "temporal", "--split-at", "today"),
+        "--split-at today.*2020-01-31",
+    ),
+    "shares of everything": (
+        ("split", "--data", "ratings/data", "--kind", "random", "--validation-share", "0.8"),
+        "--held-out-share 0.2 and --validation-share 0.8",
+    ),
+    "the last of data without times": (
+        ("split", "--data", "ratings/data", "--kind", "leave-last-out"),
+        "times.*--timestamp-column",
+    ),
+    "a point in time of data without times": (
+        ("split", "--data", "ratings/data", "--kind", "temporal"),
+        "times.*--timestamp-column",
+    ),
+    "all of it with an option of another split": (
+        ("main", "--data", "ratings.csv", "--split-kind", "random", "--new-users", "include"),
+        "--new-users does not belong to --split-kind random.*--split-kind temporal",
+    ),
     "an unknown model": ((*_TRAINED, "--recipe", "mult-vea"), "mult-vea.*mult-vae"),
     "a missing recipe": ((*_TRAINED, "--recipe", "mine.toml"), "mine.toml"),
     "an unknown setting": ((*_TRAINED, "--set", "latnet=3"), "latnet"),
@@ -234,6 +269,19 @@ def test_an_empty_option_means_not_given(tmp_path: Path) -> None:
     main([*plain, *empty, "--out", str(tmp_path / "other")])
     one, other = (json.loads((tmp_path / n / "ingest.json").read_text()) for n in ("one", "other"))
     assert one == other
+
+
+def test_the_kinds_of_splits_are_those_of_the_package() -> None:
+    assert list(SPLITTERS) == list(SPLIT_KINDS)
+
+
+def test_every_option_of_a_split_is_on_the_command_line() -> None:
+    fields = {name for made, _ in SPLITTERS.values() for name in made.__dataclass_fields__} - {
+        "seed",
+        "kind",
+    }
+    for verb in ("split", "main"):
+        assert fields < {str(option.name) for option in cli.commands[verb].params}
 
 
 def test_a_required_option_that_is_empty_is_missing(refused: Refused) -> None:

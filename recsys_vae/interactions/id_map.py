@@ -154,7 +154,11 @@ class IdMap:
         return self.index.to_numpy()[wanted]
 
     def take(self, numbers: npt.NDArray[np.integer[Any]]) -> Self:
-        """Give the map of the ids with these numbers (distinct), in their order."""
+        """Keep the ids with these numbers (distinct), in their order, numbered anew from 0.
+
+        >>> IdMap.of(["a", "b", "c"]).take(np.array([0, 2])).numbers(["c"])
+        array([1])
+        """
         return type(self)(self.array.take(pa.array(np.asarray(numbers, dtype=np.int64))))
 
     def texts(self) -> pa.Array:

@@ -32,17 +32,47 @@ def csr_from_pairs(
     Returns:
         A canonical `csr_array` of float32; the result does not depend on the order of the pairs.
     """
-    key = rows * shape[1] + columns
-    order = np.lexsort((values, key))
+    kept = _last_of_pairs(rows, columns, (values,), shape[1])
+    return csr_from_sorted(rows[kept], columns[kept], values[kept], shape)
+
+
+def csr_from_sorted(
+    rows: npt.NDArray[np.integer[Any]],
+    columns: npt.NDArray[np.integer[Any]],
+    values: npt.NDArray[np.float32],
+    shape: tuple[int, int],
+) -> csr_array:
+    """Build a CSR matrix from distinct pairs that are sorted by row and column.
+
+    Args:
+        rows: (N,) row numbers, not falling.
+        columns: (N,) column numbers, rising within a row.
+        values: (N,) values.
+        shape: rows and columns of the matrix.
+
+    Returns:
+        A canonical `csr_array` with the narrowest indices that suffice.
+    """
+    counts = np.bincount(rows, minlength=shape[0])
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    width = index_width(int(offsets[-1]), shape[1])
+    return csr_array((values, columns.astype(width), offsets.astype(width)), shape=shape)
+
+
+def _last_of_pairs(
+    rows: npt.NDArray[np.int64],
+    columns: npt.NDArray[np.int64],
+    by: tuple[npt.NDArray[Any], ...],
+    n_columns: int,
+) -> npt.NDArray[np.int64]:
+    """Say where the last of each pair stands, in the order of the pairs; `by` as in lexsort."""
+    key = rows * n_columns + columns
+    order = np.lexsort((*by, key))
     key = key[order]
     last = np.ones(len(key), dtype=bool)
     last[:-1] = key[1:] != key[:-1]
-    kept = order[last]
-    counts = np.bincount(rows[kept], minlength=shape[0])
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    width = index_width(int(offsets[-1]), shape[1])
-    parts = (values[kept], columns[kept].astype(width), offsets.astype(width))
-    return csr_array(parts, shape=shape)
+    kept: npt.NDArray[np.int64] = order[last]
+    return kept
 
 
 def index_width(count: int, n_items: int) -> type[np.int32] | type[np.int64]:
@@ -65,12 +95,13 @@ def fingerprint_of(users: IdMap, items: IdMap, sums: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
-    """Users, items, and a float32 CSR matrix (users, items) of what each user did.
+    """Users, items, and a float32 CSR matrix (users, items) of what each user did, and when.
 
     A stored entry is an interaction; its value is the weight (1 unless said otherwise).
 
     Raises:
-        ValueError: shapes disagree, rows are unsorted or repeat an item, or a value is not finite.
+        ValueError: shapes disagree, rows are unsorted or repeat an item, a value is not finite, or
+            times are not one int64 a stored entry.
 
     >>> frame = pd.DataFrame({"user": ["u", "v", "u"], "item": [7, 7, 9]})
     >>> Interactions.from_frame(frame).matrix.toarray()
@@ -81,10 +112,10 @@ class Interactions:
     users: IdMap
     items: IdMap
     matrix: csr_array
-    times: npt.NDArray[np.int64] | None = None
-    """Milliseconds since 1970-01-01 UTC of each stored entry, in the matrix's order, if known."""
     n_unknown: int = 0
     """Rows left out by `from_frame` because their item was not among the given items."""
+    times: npt.NDArray[np.int64] | None = None
+    """(nnz,) milliseconds since 1970-01-01 UTC, aligned with `matrix.data`; None: not known."""
 
     def __post_init__(self) -> None:
         """Check once what everything downstream relies on."""
@@ -97,18 +128,24 @@ class Interactions:
             raise ValueError(f"the matrix must be float32, not {self.matrix.dtype}")
         if not self.matrix.has_canonical_format:
             raise ValueError("rows must be sorted by item, without repeats")
-        if self.times is not None and self.times.shape != self.matrix.data.shape:
-            raise ValueError("there must be one time per stored entry")
         if not np.isfinite(self.matrix.data).all():
             raise ValueError("every stored value must be finite")
+        if self.times is not None and (
+            self.times.dtype != np.int64 or self.times.shape != self.matrix.data.shape
+        ):
+            raise ValueError(
+                f"times must be one int64 for each of {self.matrix.nnz} stored entries, not "
+                f"{self.times.dtype} of shape {self.times.shape}"
+            )
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, *, items: IdMap | None = None) -> Self:
         """Number the ids of a long frame and build the matrix.
 
         Args:
-            frame: columns `user`, `item` and optionally `value`. A repeated pair counts once,
-                with its largest value.
+            frame: columns `user`, `item` and optionally `value` and `timestamp` (integers:
+                milliseconds since 1970-01-01 UTC). A repeated pair counts once, with its largest
+                value, and of equal values with the latest time.
             items: the item numbering to use; rows with other items are left out and counted in
                 `n_unknown`. Their users stay, if need be with an empty row.
 
@@ -116,7 +153,7 @@ class Interactions:
             The interactions; nothing in them depends on the order of the rows.
 
         Raises:
-            InputError: a column is missing, or ids are mixed.
+            InputError: a column is missing, ids are mixed, or times are no integers.
         """
         for column in ("user", "item"):
             if column not in frame.columns:
@@ -131,11 +168,19 @@ class Interactions:
             values = frame["value"].to_numpy(dtype=np.float32)
         else:
             values = np.ones(len(frame), dtype=np.float32)
-        known = columns >= 0
-        matrix = csr_from_pairs(
-            rows[known], columns[known], values[known], (len(users), len(item_map))
+        times = _times(frame["timestamp"]) if "timestamp" in frame.columns else None
+        known = np.flatnonzero(columns >= 0)
+        by = (values[known],) if times is None else (times[known], values[known])
+        kept = known[_last_of_pairs(rows[known], columns[known], by, len(item_map))]
+        shape = (len(users), len(item_map))
+        matrix = csr_from_sorted(rows[kept], columns[kept], values[kept], shape)
+        return cls(
+            users,
+            item_map,
+            matrix,
+            n_unknown=len(frame) - len(known),
+            times=None if times is None else times[kept],
         )
-        return cls(users, item_map, matrix, n_unknown=int((~known).sum()))
 
     def __len__(self) -> int:
         """Count the stored interactions."""
@@ -158,19 +203,68 @@ class Interactions:
         }
         return fingerprint_of(self.users, self.items, sums)
 
+    @property
+    def row_numbers(self) -> npt.NDArray[np.int64]:
+        """(nnz,) the user number of each stored entry, aligned with `matrix.indices`."""
+        return np.repeat(np.arange(len(self.users)), np.diff(self.matrix.indptr))
+
     def rows(self, numbers: npt.NDArray[np.integer[Any]]) -> Self:
         """Give the interactions of the users with these numbers (distinct), in sorted id order."""
         kept = np.sort(np.asarray(numbers, dtype=np.int64))
-        users = self.users.take(kept)
-        return type(self)(users, self.items, self.matrix[kept])
+        matrix = self.matrix
+        times = None
+        if self.times is not None:
+            lengths = np.diff(matrix.indptr)[kept].astype(np.int64)
+            shifts = matrix.indptr[kept] - (np.cumsum(lengths) - lengths)
+            times = self.times[np.arange(lengths.sum()) + np.repeat(shifts, lengths)]
+        return type(self)(self.users.take(kept), self.items, matrix[kept], times=times)
+
+    def columns(self, numbers: npt.NDArray[np.integer[Any]]) -> Self:
+        """Give the interactions with the items of these numbers (distinct); all users stay."""
+        kept = np.sort(np.asarray(numbers, dtype=np.int64))
+        renumbered = np.full(len(self.items), -1, dtype=np.int64)
+        renumbered[kept] = np.arange(len(kept))
+        columns = renumbered[self.matrix.indices]
+        return self._chosen(columns >= 0, self.items.take(kept), columns)
+
+    def where(self, chosen: npt.NDArray[np.bool_]) -> Self:
+        """Give the chosen interactions; all users and items stay.
+
+        Args:
+            chosen: (nnz,) aligned with `matrix.data`.
+        """
+        return self._chosen(chosen, self.items, self.matrix.indices)
+
+    def _chosen(
+        self, chosen: npt.NDArray[np.bool_], items: IdMap, columns: npt.NDArray[np.integer[Any]]
+    ) -> Self:
+        matrix = csr_from_sorted(
+            self.row_numbers[chosen],
+            columns[chosen],
+            self.matrix.data[chosen],
+            (len(self.users), len(items)),
+        )
+        times = None if self.times is None else self.times[chosen]
+        return type(self)(self.users, items, matrix, times=times)
 
     def frame(self) -> pd.DataFrame:
-        """Give the interactions as a long frame `user`, `item`, `value`."""
-        rows = np.repeat(np.arange(len(self.users)), np.diff(self.matrix.indptr))
-        return pd.DataFrame(
-            {
-                "user": self.users.ids(rows),
-                "item": self.items.ids(self.matrix.indices),
-                "value": self.matrix.data,
-            }
+        """Give a long frame `user`, `item`, `value`, and `timestamp` where times are known."""
+        columns = {
+            "user": self.users.ids(self.row_numbers),
+            "item": self.items.ids(self.matrix.indices),
+            "value": self.matrix.data,
+        }
+        if self.times is not None:
+            columns["timestamp"] = self.times
+        return pd.DataFrame(columns)
+
+
+def _times(column: pd.Series) -> npt.NDArray[np.int64]:
+    # A date would become nanoseconds and a decimal lose its fraction, both without a word.
+    integers = pd.api.types.is_integer_dtype(column.dtype) and not column.isna().any()
+    if len(column) and not integers:
+        raise InputError(
+            f"column 'timestamp' must hold integers without gaps, not {column.dtype}: convert it "
+            "to milliseconds since 1970-01-01 UTC"
         )
+    return column.to_numpy(dtype=np.int64)

@@ -217,7 +217,7 @@ def load_interactions(folder: Path) -> Interactions:
         users, items = (load_ids(folder / f"{name}.arrow") for name in _IDS)
         parts = (arrays["data"], arrays["indices"], arrays["indptr"])
         matrix = csr_array(parts, shape=(len(users), len(items)))
-        interactions = Interactions(users, items, matrix, arrays.get("times"))
+        interactions = Interactions(users, items, matrix, times=arrays.get("times"))
     except FileNotFoundError as error:
         raise _damaged(folder, f"{Path(str(error.filename)).name} is missing") from error
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:

@@ -77,7 +77,7 @@ def outcome(result: Outcome) -> str:
         [
             account(result.ingested),
             "",
-            f"Held-out test users: {users}; means with 95 % intervals; seconds of fitting",
+            f"Test users: {users}; means with 95 % intervals; seconds of fitting",
             leaderboard(result.judged, seconds),
             "",
             f"Lists of {first.model.name} for three test users",

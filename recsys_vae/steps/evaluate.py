@@ -1,4 +1,4 @@
-"""evaluate: models are judged on the same held-out users."""
+"""evaluate: models are judged on what is held out of the same users."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,13 +39,13 @@ def evaluate_models(
     part: Literal["test", "validation"] = "test",
     metrics: Sequence[str] = DEFAULT_METRICS,
 ) -> list[Judged]:
-    """Judge models on a split's held-out users.
+    """Judge models on a split's users: what is given is masked, what is held out is to be found.
 
     Args:
         split: a folder that `split` wrote.
         models: folders or MLflow URIs.
         out: the folder to write `metrics.csv` and `per_user.parquet` to.
-        part: which held-out users.
+        part: which of the split's folds.
         metrics: such as "recall@20".
 
     Returns:

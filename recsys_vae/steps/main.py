@@ -10,7 +10,7 @@ from recsys_vae.ingest.cleaning import CleaningOptions
 from recsys_vae.ingest.columns import ColumnNames
 from recsys_vae.models.zoo import CONTENTS as MODEL_CONTENTS
 from recsys_vae.scoring.batch import CONTENTS as LISTS_CONTENTS
-from recsys_vae.splitting import StrongOptions
+from recsys_vae.splitting import SplitOptions, StrongOptions
 from recsys_vae.splitting.split import CONTENTS as SPLIT_CONTENTS
 from recsys_vae.steps.evaluate import CONTENTS as EVALUATION_CONTENTS
 from recsys_vae.steps.evaluate import Judged, evaluate_models
@@ -35,7 +35,7 @@ class MainOptions:
         items: a file of titles, or None.
         columns: column names, found by convention where None.
         cleaning: what to keep.
-        splitting: how to hold out users.
+        splitting: what to hold out; its class is the kind of split.
         recipes: the models; the first is registered, recommends and scores.
         k: length of the lists.
         seed: of the fits.
@@ -49,7 +49,7 @@ class MainOptions:
     items: Path | None = None
     columns: ColumnNames = ColumnNames()
     cleaning: CleaningOptions = CleaningOptions()
-    splitting: StrongOptions = StrongOptions()
+    splitting: SplitOptions = StrongOptions()
     recipes: Sequence[Recipe]
     k: int = 10
     seed: int = 0
@@ -120,7 +120,7 @@ def run_main(options: MainOptions, say: Callable[[str], None] = lambda _line: No
                 out=out / "data",
             )
         )
-        say("split: holding out users for validation and test")
+        say(f"split: {options.splitting.kind}")
         parts = split(data=out / "data", out=out / "split", options=options.splitting)
         trained: dict[str, Trained] = {}
         for recipe in options.recipes:

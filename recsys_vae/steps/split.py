@@ -1,23 +1,23 @@
-"""split: interactions become training users and held-out users."""
+"""split: interactions become what is learned from and what is to be found."""
 
 from dataclasses import asdict
 from pathlib import Path
 
 from recsys_vae.files import check_replaceable, read_json
 from recsys_vae.interactions import load_interactions
-from recsys_vae.splitting import Split, StrongOptions, save_split, split_strong
+from recsys_vae.splitting import Split, SplitOptions, save_split, split_by
 from recsys_vae.splitting.split import CONTENTS, MANIFEST, counts
 from recsys_vae.steps.ingest import INTERACTIONS, REPORT
 from recsys_vae.tracking.runs import step_run
 
 
-def split(*, data: Path, out: Path, options: StrongOptions) -> Split:
-    """Split stored interactions by users.
+def split(*, data: Path, out: Path, options: SplitOptions) -> Split:
+    """Split stored interactions.
 
     Args:
         data: a folder that `ingest` wrote.
         out: the folder to write the split to.
-        options: sizes and seed.
+        options: of the kind of split that is wanted.
 
     Returns:
         The split, as written.
@@ -31,10 +31,10 @@ def split(*, data: Path, out: Path, options: StrongOptions) -> Split:
             data / REPORT, what="ingested data", remedy="make it with 'recsys-vae ingest'"
         )
         interactions = load_interactions(data / INTERACTIONS)
-        made = split_strong(interactions, options)
+        made = split_by(interactions, options)
         made.description["threshold"] = report.get("threshold")
         save_split(made, out)
-        run.params("split", asdict(options))
+        run.params("split", {"kind": options.kind, **asdict(options)})
         run.dataset(interactions, "interactions", "split")
         run.metrics(counts(made))
         run.artifact(out / MANIFEST)

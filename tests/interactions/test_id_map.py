@@ -146,3 +146,14 @@ def test_a_map_without_ids_is_a_map(values: Any) -> None:
     assert len(ids) == 0
     assert ids.numbers([1], missing="mark").tolist() == [-1]
     assert IdMap.from_arrow(ids.to_arrow()).fingerprint == ids.fingerprint
+
+
+@given(st.one_of(st.sets(st.integers(-9, 99)), st.sets(st.text())), st.data())
+def test_some_of_the_ids_are_numbered_anew(values: set[int] | set[str], data: Any) -> None:
+    ids = IdMap.of(list(values))
+    places = st.integers(0, max(0, len(ids) - 1))
+    numbers = sorted(data.draw(st.sets(places))) if len(ids) else []
+    some = ids.take(np.array(numbers, dtype=np.int64))
+    assert some.kind == ids.kind
+    assert some.ids(range(len(some))).tolist() == ids.ids(numbers).tolist()
+    assert some.numbers(some.ids(range(len(some)))).tolist() == list(range(len(some)))

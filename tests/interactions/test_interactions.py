@@ -81,6 +81,82 @@ def test_a_choice_of_users_keeps_their_rows_and_all_items(rows: list[Row], data:
     assert chosen.frame().to_dict("list") == expected.to_dict("list")
 
 
+TIMED = st.lists(st.tuples(ROW, st.integers(-3, 3)), min_size=1, max_size=40)
+
+
+def timed(rows: list[tuple[Row, int]]) -> Interactions:
+    frame = frame_of([row for row, _ in rows])
+    return Interactions.from_frame(frame.assign(timestamp=[time for _, time in rows]))
+
+
+def as_rows(interactions: Interactions) -> list[tuple[Any, ...]]:
+    assert interactions.times is not None
+    return list(interactions.frame().itertuples(index=False, name=None))
+
+
+@given(TIMED, st.randoms())
+@settings(deadline=None)
+def test_of_a_repeated_pair_the_largest_value_counts_and_then_the_latest_time(
+    rows: list[tuple[Row, int]], random: Any
+) -> None:
+    expected: dict[tuple[str, int], tuple[float, int]] = {}
+    for (user, item, value), time in rows:
+        expected[user, item] = max((value, time), expected.get((user, item), (value, time)))
+    found = as_rows(timed(rows))
+    assert {(u, i): (v, t) for u, i, v, t in found} == expected
+    shuffled = list(rows)
+    random.shuffle(shuffled)
+    assert as_rows(timed(shuffled)) == found
+
+
+@given(TIMED, st.data())
+@settings(deadline=None)
+def test_times_stay_with_their_interactions(rows: list[tuple[Row, int]], data: Any) -> None:
+    whole = timed(rows)
+    everything = as_rows(whole)
+    users = data.draw(st.sets(st.integers(0, len(whole.users) - 1)))
+    items = data.draw(st.sets(st.integers(0, len(whole.items) - 1)))
+    chosen = data.draw(st.lists(st.booleans(), min_size=len(whole), max_size=len(whole)))
+    kept_users = set(whole.users.ids(list(users)))
+    kept_items = set(whole.items.ids(list(items)))
+
+    by_user = whole.rows(np.array(list(users), dtype=np.int64))
+    assert as_rows(by_user) == [row for row in everything if row[0] in kept_users]
+    assert len(by_user.users) == len(users)
+    by_item = whole.columns(np.array(list(items), dtype=np.int64))
+    assert as_rows(by_item) == [row for row in everything if row[1] in kept_items]
+    assert by_item.matrix.shape == (len(whole.users), len(items))
+    some = whole.where(np.array(chosen))
+    assert as_rows(some) == [row for row, yes in zip(everything, chosen, strict=True) if yes]
+    assert some.matrix.shape == whole.matrix.shape
+
+
+def test_times_of_rows_with_unknown_items_are_left_out_too() -> None:
+    frame = pd.DataFrame({"user": [1, 1, 1], "item": [5, 6, 7], "timestamp": [50, 60, 70]})
+    known = Interactions.from_frame(frame, items=IdMap.of([5, 7]))
+    assert as_rows(known) == [(1, 5, 1.0, 50), (1, 7, 1.0, 70)]
+    assert known.n_unknown == 1
+
+
+@pytest.mark.parametrize(
+    "times",
+    [[1.0, 2.0], pd.to_datetime(["2020-01-01", "2020-01-02"]), ["1", "2"],
+     pd.array([1, None], dtype="Int64")],
+)  # fmt: skip
+def test_times_that_are_no_integers_are_refused(times: Any) -> None:
+    frame = pd.DataFrame({"user": [1, 2], "item": [1, 2], "timestamp": times})
+    with pytest.raises(InputError, match=r"'timestamp' must hold integers.* milliseconds"):
+        Interactions.from_frame(frame)
+
+
+@pytest.mark.parametrize("times", [np.zeros(2, dtype=np.int64), np.zeros(1), np.int64(1)])
+def test_times_that_do_not_fit_the_matrix_are_refused(times: Any) -> None:
+    one = IdMap.of([1])
+    matrix = csr_array(np.ones((1, 1), dtype=np.float32))
+    with pytest.raises(ValueError, match="times must be one int64 for each of 1 stored"):
+        Interactions(one, one, matrix, times=times)
+
+
 def test_without_values_every_interaction_weighs_one() -> None:
     frame = pd.DataFrame({"user": ["u", "v", "u", "u"], "item": [7, 7, 9, 9]})
     assert Interactions.from_frame(frame).matrix.toarray().tolist() == [[1, 1], [1, 0]]

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,47 +12,21 @@ from recsys_vae.errors import InputError
 from recsys_vae.interactions import Interactions, save_interactions
 from recsys_vae.splitting import (
     FoldIn,
-    Split,
     StrongOptions,
     load_split,
     save_split,
     split_strong,
 )
-
-History = dict[int, set[int]]
-HISTORIES = st.dictionaries(
-    st.integers(0, 99), st.sets(st.integers(0, 25), min_size=1), min_size=3, max_size=25
+from tests.splitting.histories import (
+    HISTORIES,
+    History,
+    equal,
+    frame_of,
+    history,
+    ids_of,
+    interactions_of,
+    random_histories,
 )
-
-
-def frame_of(histories: History) -> pd.DataFrame:
-    rows = [(user, item) for user, items in histories.items() for item in sorted(items)]
-    return pd.DataFrame(rows, columns=["user", "item"])
-
-
-def interactions_of(histories: History) -> Interactions:
-    return Interactions.from_frame(frame_of(histories))
-
-
-def history(interactions: Interactions) -> History:
-    found: History = {user: set() for user in interactions.users.index.tolist()}
-    for user, item in interactions.frame()[["user", "item"]].itertuples(index=False):
-        found[user].add(item)
-    return found
-
-
-def random_histories(seed: int = 0, users: int = 60, items: int = 40) -> History:
-    rng = np.random.default_rng(seed)
-    return {
-        user: set(rng.choice(items, size=rng.integers(1, 30), replace=False).tolist())
-        for user in range(users)
-    }
-
-
-def equal(one: Split, other: Split) -> bool:
-    return all(
-        part.fingerprint == other.parts[name].fingerprint for name, part in one.parts.items()
-    )
 
 
 @given(HISTORIES, st.integers(0, 2**32), st.data())
@@ -65,7 +38,7 @@ def test_a_split_keeps_its_laws(histories: History, seed: int, data: Any) -> Non
 
     train = history(split.train)
     folds = {"validation": split.validation, "test": split.test}
-    held_out_users = [set(fold.given.users.index) for fold in folds.values()]
+    held_out_users = [set(ids_of(fold.given.users)) for fold in folds.values()]
     # Every user stands in exactly one part.
     assert [len(users) for users in held_out_users] == [size, size]
     assert len(train) == len(histories) - 2 * size
@@ -73,7 +46,7 @@ def test_a_split_keeps_its_laws(histories: History, seed: int, data: Any) -> Non
     # Training users are whole, and their items are the catalogue.
     assert train == {user: histories[user] for user in train}
     items = set().union(*train.values())
-    assert split.train.items.index.tolist() == sorted(items)
+    assert ids_of(split.train.items) == sorted(items)
 
     for name, fold in folds.items():
         shown, asked = history(fold.given), history(fold.held_out)
@@ -88,7 +61,7 @@ def test_a_split_keeps_its_laws(histories: History, seed: int, data: Any) -> Non
             assert not shown[user] & asked[user]
             n_held = math.floor(0.2 * len(known)) if len(known) >= 5 else 0
             assert len(asked[user]) == n_held
-        assert split.description[f"{name}_interactions_with_items_not_in_train"] == left_out
+        assert split.description["counts"][f"{name}_interactions_dropped_unknown_item"] == left_out
     assert split.description["source_fingerprint"] == source.fingerprint
 
 
@@ -106,7 +79,7 @@ def test_the_seed_decides() -> None:
     one, again, other = (split_strong(source, StrongOptions(seed=seed)) for seed in (1, 1, 2))
     assert equal(one, again)
     assert one.description == again.description
-    assert one.validation.given.users.index.tolist() != other.validation.given.users.index.tolist()
+    assert ids_of(one.validation.given.users) != ids_of(other.validation.given.users)
 
 
 def test_held_out_items_depend_on_the_user_and_not_on_the_company() -> None:
@@ -114,7 +87,7 @@ def test_held_out_items_depend_on_the_user_and_not_on_the_company() -> None:
     options = StrongOptions(held_out_users=10)
     split = split_strong(interactions_of(histories), options)
     # Trim another held-out user's history: nobody else notices.
-    first, *others = split.test.given.users.index.tolist()
+    first, *others = ids_of(split.test.given.users)
     trimmed = {**histories, first: set(sorted(histories[first])[:1])}
     after = split_strong(interactions_of(trimmed), options)
     assert after.train.fingerprint == split.train.fingerprint
