@@ -57,7 +57,7 @@ def show(name: str) -> None:
     from recsys_vae.ingest.cards import find_card
 
     card = find_card(name)
-    for head, text in _facts(card):
+    for head, text in _facts(card, name):
         # Commands and addresses stay in one piece, to be copied.
         whole = head in ("fetch", "ingest")
         lines = [text] if whole else wrap(text, 86, break_long_words=False, break_on_hyphens=False)
@@ -89,10 +89,9 @@ def fetch(name: str, **values: Any) -> None:
         return
     target = download.fetch(card, folder, again=values["again"])
     for file in () if card.obtain else download.checksums(target):
-        # A checksum is compared in fetch: what arrives here has passed.
-        sure = f"{file['checksum'].partition(':')[0]} as the card says"
-        if file["checksum"] is None:
-            sure = f"not verified, the card has no checksum; its sha256: {file['sha256']}"
+        sure = f"not verified, the card has no checksum; its sha256: {file['sha256']}"
+        if file["checksum"] is not None:  # and `fetch` compared it
+            sure = f"{file['checksum'].partition(':')[0]} as the card says"
         click.echo(f"{file['name']}: {file['bytes']:,} bytes, {sure}")
     click.echo(f"written: {target}")
     click.echo(f"licence: {card.licence}")
@@ -106,7 +105,7 @@ def _size(number: int | None) -> str:
     return "-" if number is None else f"{number / 1e6:,.1f} MB"
 
 
-def _facts(card: "Card") -> list[tuple[str, str]]:
+def _facts(card: "Card", reference: str) -> list[tuple[str, str]]:
     """Give everything readable of a card, line by line."""
     read, clean = card.read, card.clean
     counted = {"users": card.users, "items": card.items, "interactions": card.interactions}
@@ -139,7 +138,7 @@ def _facts(card: "Card") -> list[tuple[str, str]]:
     )
     facts.append(("as in", clean.source))
     if card.files:
-        facts.append(("fetch", f"recsys-vae datasets fetch {card.name}"))
+        facts.append(("fetch", shlex.join(["recsys-vae", "datasets", "fetch", reference])))
     facts.append(("ingest", ingest_command(card, DOWNLOADS)))
     return facts
 

@@ -81,9 +81,10 @@ def fetch(
     if card.obtain is not None:
         there = fetched(card, folder)
         if there is None:
+            paths = " and ".join(card.read.paths())
             raise InputError(
-                f"'{card.name}' cannot be fetched ({card.obtain}): put {' and '.join(card.read.paths())} "
-                f"of a copy of your own into {target}"
+                f"'{card.name}' cannot be fetched ({card.obtain}): put {paths} of a copy of your "
+                f"own into {target}"
             )
         return there
     folder.mkdir(parents=True, exist_ok=True)
