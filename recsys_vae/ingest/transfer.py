@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -124,9 +125,13 @@ def transfer(url: str, part: Path, *, size: int | None, progress: bool, patience
         session.headers.update(
             {"Accept-Encoding": "identity", "User-Agent": f"recsys-vae/{__version__}"}
         )
+        last: Exception = _CutError("it was not asked")
         for attempt in range(patience.tries):
             if attempt:
-                time.sleep(patience.pause * 2 ** (attempt - 1))
+                pause = patience.pause * 2 ** (attempt - 1)
+                if progress:
+                    tqdm.write(f"{_why(last)}: trying again in {pause:g} s", file=sys.stderr)
+                time.sleep(pause)
             try:
                 _go_on(session, url, part, size, progress, patience)
             except _HOPELESS as error:
@@ -144,9 +149,10 @@ def transfer(url: str, part: Path, *, size: int | None, progress: bool, patience
             else:
                 return
     kept = part.stat().st_size if part.exists() else 0
+    stays = f", the {kept:,} bytes so far stay in {part}" if kept else ""
     raise InputError(
         f"{url} could not be fetched in {patience.tries} tries ({_why(last)}): check the "
-        f"connection and run the command again, the {kept:,} bytes so far stay in {part}"
+        f"connection and run the command again{stays}"
     ) from last
 
 
