@@ -5,8 +5,6 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
@@ -20,6 +18,8 @@ _GRACE: Final = 16 * 2**20
 _MOST_MEMBERS: Final = 100_000
 _BLOCK: Final = 2**20
 _LONGEST: Final = 200
+_HEADERS: Final = 16 * 2**10
+"""Bytes between two files of a tar: a header or three, and what is read ahead (10 KiB)."""
 _DAMAGED: Final = (
     zipfile.BadZipFile,
     gzip.BadGzipFile,
@@ -66,7 +66,7 @@ def unpack(archive: Path, folder: Path, *, name: str | None = None) -> None:
         if called.lower().endswith(".zip"):
             _unzip(archive, target)
         else:
-            _untar(archive, target, most)
+            _untar(archive, target)
     except _DAMAGED as error:
         raise DamagedArchiveError(
             f"{called} is cut or damaged ({reason(error)}): fetch it again"
@@ -142,36 +142,41 @@ def _unzip(archive: Path, target: _Target) -> None:
 
 
 class _Bounded:
-    """A stream that ends in an error rather than in too many bytes, headers included."""
+    """A stream that ends in an error where there are more headers than any file needs.
 
-    def __init__(self, source: gzip.GzipFile, target: _Target, most: int) -> None:
-        self._source, self._target, self._left = source, target, most
+    tarfile reads a header of any size into memory and searches it, which takes the square of its
+    length in time.
+    """
+
+    def __init__(self, source: gzip.GzipFile, target: _Target) -> None:
+        self._source, self._target, self.at, self._end = source, target, 0, _HEADERS
+
+    def allow(self, end: int) -> None:
+        """Let bytes be read up to `end`, and some for the next header."""
+        self._end = end + _HEADERS
 
     def read(self, size: int) -> bytes:
         block = self._source.read(size)
-        self._left -= len(block)
-        if self._left < 0:
-            raise self._target.refuse("unpacks to far more than its size")
+        self.at += len(block)
+        if self.at > self._end:
+            raise self._target.refuse("holds a header or padding larger than any file needs")
         return block
 
 
-def _untar(archive: Path, target: _Target, most: int) -> None:
-    with _bounded(archive, target, most) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload] # reads are all that "r|" needs
-        for member in tar:
-            if not (member.isreg() or member.isdir()):
-                raise target.refuse(f"holds a link or device named {member.name!r}")
-            path = target.place(member.name, folder=member.isdir())
-            target.expect(member.size)
-            source = tar.extractfile(member)
-            if source is not None:
-                with source:
-                    target.write(source, path)
-        while stream.read(_BLOCK):  # to the end: only there is gzip's checksum compared
-            pass
-
-
-@contextmanager
-def _bounded(archive: Path, target: _Target, most: int) -> Iterator[_Bounded]:
-    # Headers and padding come on top of the files: a member costs half a kilobyte or more.
+def _untar(archive: Path, target: _Target) -> None:
     with gzip.open(archive) as source:
-        yield _Bounded(source, target, most + _GRACE)
+        stream = _Bounded(source, target)
+        with tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload] # reads are all that "r|" needs
+            for member in tar:
+                if not (member.isreg() or member.isdir()):
+                    raise target.refuse(f"holds a link or device named {member.name!r}")
+                path = target.place(member.name, folder=member.isdir())
+                target.expect(member.size)
+                stream.allow(member.offset_data + member.size)
+                content = tar.extractfile(member)
+                if content is not None:
+                    with content:
+                        target.write(content, path)
+            stream.allow(stream.at + _GRACE)
+            while stream.read(_BLOCK):  # to the end: only there is gzip's checksum compared
+                pass
