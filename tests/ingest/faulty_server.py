@@ -37,6 +37,8 @@ class FaultyServer:
         files: content by path.
         plan: answers to the next requests; a good server's when it is empty.
         seen: the Range header of each request so far, or None.
+        conditions: the If-Range header of each request so far, or None.
+        encodings: the Accept-Encoding header of each request so far, or None.
         tag: the ETag of all files; None: none is sent.
         date: Last-Modified of all files; None: none is sent.
         ranges: whether Range is understood.
@@ -47,6 +49,8 @@ class FaultyServer:
     files: dict[str, bytes] = field(default_factory=dict)
     plan: deque[Answer] = field(default_factory=deque)
     seen: list[str | None] = field(default_factory=list)
+    conditions: list[str | None] = field(default_factory=list)
+    encodings: list[str | None] = field(default_factory=list)
     tag: str | None = '"one"'
     date: str | None = None
     ranges: bool = True
@@ -55,7 +59,9 @@ class FaultyServer:
 
 def _respond(handler: BaseHTTPRequestHandler, server: FaultyServer) -> None:
     asked = handler.headers.get("Range")
-    server.seen.append(asked)
+    server.conditions.append(handler.headers.get("If-Range"))
+    server.encodings.append(handler.headers.get("Accept-Encoding"))
+    server.seen.append(asked)  # last: tests wait for it
     answer = server.plan.popleft() if server.plan else Answer()
     if answer.first is not None:
         answer.first(server)

@@ -152,3 +152,13 @@ def test_a_damaged_archive_never_ends_in_another_error(
 def test_only_archives_are_unpacked() -> None:
     assert is_archive(Path("mine.a.TGZ"))
     assert not is_archive(Path("a.csv.gz"))
+
+
+@pytest.mark.parametrize("place", [-8, -1])  # of gzip's checksum, and of its length
+def test_gzip_is_read_to_its_checksum(tmp_path: Path, place: int) -> None:
+    content = bytearray(tar_of(("a", FILE, ROWS)))
+    content[place] ^= 1
+    (tmp_path / "all.tar.gz").write_bytes(content)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match="cut or damaged"):
+        unpack(tmp_path / "all.tar.gz", tmp_path / "out")

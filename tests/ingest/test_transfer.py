@@ -27,6 +27,8 @@ def test_a_cut_transfer_goes_on_where_it_was(cut: int, tmp_path: Path) -> None:
         assert (target / "rows.csv").read_bytes() == ROWS
         # Every byte before the cut was kept: the connection was closed, not reset.
         assert server.seen == [None, f"bytes={cut}-"]
+        assert server.conditions == [None, '"one"']
+        assert server.encodings == ["identity", "identity"]
 
 
 def test_the_next_run_goes_on_where_the_last_gave_up(server: FaultyServer, tmp_path: Path) -> None:
@@ -40,24 +42,24 @@ def test_the_next_run_goes_on_where_the_last_gave_up(server: FaultyServer, tmp_p
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "asked"),
     [
-        {"ranges": False},
-        {"tag": None},
-        {"tag": 'W/"weak"'},
-        {"length": False},
+        ({"ranges": False}, "bytes=70000-"),  # and the whole comes all the same
+        ({"tag": None}, None),
+        ({"tag": 'W/"weak"'}, None),
+        ({"length": False}, "bytes=70000-"),  # the size is the card's
     ],
     ids=str,
 )
-def test_a_server_that_cannot_go_on_is_asked_for_the_whole(
-    server: FaultyServer, tmp_path: Path, change: dict[str, Any]
+def test_only_what_can_be_recognised_is_continued(
+    server: FaultyServer, tmp_path: Path, change: dict[str, Any], asked: str | None
 ) -> None:
     for name, value in change.items():
         setattr(server, name, value)
     server.plan.append(Answer(cut=70_000))
     card = card_of(server, "rows.csv", bytes=len(ROWS), **md5_of(ROWS))
     assert (got(card, tmp_path) / "rows.csv").read_bytes() == ROWS
-    assert len(server.seen) == 2
+    assert server.seen == [None, asked]
 
 
 def test_last_modified_serves_where_there_is_no_tag(server: FaultyServer, tmp_path: Path) -> None:
@@ -94,12 +96,12 @@ def test_a_server_that_goes_on_with_another_file_is_not_believed(
 
 
 def test_a_part_of_another_address_is_not_continued(server: FaultyServer, tmp_path: Path) -> None:
-    server.files["/new/rows.csv"] = b"z" * 100_000
+    server.files["/new/rows.csv"] = b"z" * len(ROWS)
     server.plan.extend([Answer(cut=1_000)] * QUICK.tries)
     refusal(card_of(server, "rows.csv"), tmp_path, "tries")
     target = got(card_of(server, "new/rows.csv", reads="rows.csv"), tmp_path)
-    assert (target / "rows.csv").read_bytes() == b"z" * 100_000
-    assert server.seen[-1] is None
+    assert (target / "rows.csv").read_bytes() == b"z" * len(ROWS)
+    assert server.seen == [None, "bytes=1000-", "bytes=2000-", "bytes=3000-", None]
 
 
 @pytest.mark.parametrize("beside", ["", "{", "[1]", '{"url": 1}', '{"a": 1}', "null"])
