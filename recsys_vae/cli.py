@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from recsys_vae import __version__
+from recsys_vae.cli_datasets import datasets
 from recsys_vae.errors import InputError
 from recsys_vae.options import (
     CLEANING,
@@ -267,6 +268,9 @@ def run_everything(**values: Any) -> None:
         out=values["out"] or Path("outputs") / _name_of(values["data"]),
     )
     click.echo(console.outcome(run_main(options, lambda line: click.echo(line, err=True))))
+
+
+cli.add_command(datasets)
 
 
 def _name_of(data: str) -> str:

@@ -12,6 +12,8 @@ from recsys_vae.cli import cli
 _PROJECT: Any = load_project(str(Path(__file__).parents[1]))
 # A parameter that must be given, and what could be given.
 _GIVEN = {"histories": "ratings.csv"}
+# `datasets` makes no run: it is no entry point.
+_VERBS = [verb for verb in cli.commands if verb != "datasets"]
 
 
 def _parsed(verb: str, **given: str) -> dict[str, Any]:
@@ -26,10 +28,10 @@ def _parsed(verb: str, **given: str) -> dict[str, Any]:
 
 
 def test_the_entry_points_are_the_verbs() -> None:
-    assert set(_PROJECT._entry_points) == set(cli.commands)
+    assert set(_PROJECT._entry_points) == set(_VERBS)
 
 
-@pytest.mark.parametrize("verb", list(cli.commands))
+@pytest.mark.parametrize("verb", _VERBS)
 def test_the_defaults_are_those_of_the_command_line(verb: str) -> None:
     parsed = _parsed(verb)
     needed = {
@@ -42,7 +44,7 @@ def test_the_defaults_are_those_of_the_command_line(verb: str) -> None:
     }
 
 
-@pytest.mark.parametrize("verb", list(cli.commands))
+@pytest.mark.parametrize("verb", _VERBS)
 def test_every_parameter_reaches_its_option(verb: str) -> None:
     options = {
         option.opts[0].removeprefix("--").replace("-", "_") for option in cli.commands[verb].params
