@@ -50,12 +50,14 @@ class Counts:
 
     def __post_init__(self) -> None:
         """Refuse what no data can have given, as from a file that was edited."""
-        if len(self.histogram) != len(self.histogram_from) or len(self.top) != len(self.held):
-            raise ValueError("histogram and curve must have one value a position")
+        if self.histogram_from != _starts(len(self.histogram)):
+            raise ValueError("the bins must start at 0, 1, 2, 4, 8 ...")
         if sum(self.histogram) != self.number:
             raise ValueError("the histogram must hold each user or item once")
-        if not {"50%", "max"} <= self.quantiles.keys() or len(self.top) < 2:
-            raise ValueError("quantiles and curve must be complete")
+        if self.quantiles.keys() != _LEVELS.keys():
+            raise ValueError(f"the quantiles must be {', '.join(_LEVELS)}")
+        if self.top != tuple(_TOP.tolist()) or len(self.held) != len(self.top):
+            raise ValueError("the curve must have its fixed points")
 
     @classmethod
     def of(cls, counts: npt.NDArray[np.integer[Any]]) -> Self:
@@ -82,7 +84,7 @@ class Counts:
             quantiles=dict(zip(_LEVELS, values.tolist(), strict=True)),
             none=int((ascending == 0).sum()),
             one=int((ascending == 1).sum()),
-            histogram_from=(0, *(2**power for power in range(len(bins) - 1))),
+            histogram_from=_starts(len(bins)),
             histogram=tuple(bins.tolist()),
             gini=_gini(ascending, total),
             top=tuple(_TOP.tolist()),
@@ -92,6 +94,10 @@ class Counts:
     def held_by(self, top: float) -> float:
         """Give the share of interactions that the top share `top` has, from the curve."""
         return float(np.interp(top, self.top, self.held))
+
+
+def _starts(bins: int) -> tuple[int, ...]:
+    return (0, *(2**power for power in range(bins - 1)))
 
 
 def _bins(counts: CountArray) -> CountArray:

@@ -103,31 +103,20 @@ def _equal_histories(interactions: Interactions) -> DataWarning | None:
     sums = np.zeros(matrix.nnz + 1, dtype=np.uint64)
     np.cumsum(numbers[matrix.indices], out=sums[1:])
     history = (sums[matrix.indptr[1:]] - sums[matrix.indptr[:-1]])[long]
-    order = np.argsort(history, kind="stable")
-    groups = _runs(history[order])
-    who = long[order[np.concatenate(groups)]] if groups else long[:0]
-    if not len(who):
+    _, codes, sizes = np.unique(history, return_inverse=True, return_counts=True)
+    shared = sizes[codes] >= 2
+    if not shared.any():
         return None
-    examples = tuple(_alike(interactions.users, long[order[group]]) for group in groups[:_EXAMPLES])
+    groups = np.flatnonzero(sizes >= 2)
+    examples = tuple(_alike(interactions.users, long[codes == one]) for one in groups[:_EXAMPLES])
     return DataWarning(
         name="equal-histories",
-        count=len(who),
+        count=int(shared.sum()),
         examples=examples,
-        sentence=f"{len(who):,} users have a history of at least {SHORTEST_HISTORY} items that "
-        f"another user has, too ({_listed(examples, len(groups))}): look whether rows were "
+        sentence=f"{int(shared.sum()):,} users have a history of at least {SHORTEST_HISTORY} items "
+        f"that another user has, too ({_listed(examples, len(groups))}): look whether rows were "
         "imported twice or accounts are run by a program",
     )
-
-
-def _runs(ascending: npt.NDArray[np.uint64]) -> list[npt.NDArray[np.intp]]:
-    """Give the positions of each value that stands at least twice."""
-    starts = np.flatnonzero(np.concatenate([[True], ascending[1:] != ascending[:-1]]))
-    sizes = np.diff(np.append(starts, len(ascending)))
-    repeated = sizes >= 2
-    return [
-        np.arange(start, start + size)
-        for start, size in zip(starts[repeated], sizes[repeated], strict=True)
-    ]
 
 
 def _spellings(ids: IdMap, role: str) -> Iterable[DataWarning]:

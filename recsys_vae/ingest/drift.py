@@ -109,14 +109,14 @@ def drift(before: Profile, after: Profile) -> Drift:
 
 
 def relative_change(before: float, after: float) -> float | None:
-    """Give after / before - 1, or None where something came from nothing.
+    """Give (after - before) / before, or None where something came from nothing.
 
     >>> relative_change(200, 250)
     0.25
     """
     if before == after:
         return 0.0
-    return None if before == 0 else after / before - 1.0
+    return None if before == 0 else (after - before) / before
 
 
 def stability_index(before: Counts, after: Counts) -> tuple[float | None, float]:
