@@ -90,7 +90,7 @@ def _one_user(interactions: Interactions) -> DataWarning | None:
         examples=examples,
         sentence=f"{_number(len(who), 'item')} ({len(who) / n_items:.1%} of all) "
         f"{'has' if len(who) == 1 else 'have'} a single user ({_listed(examples, len(who))}): "
-        "nothing can be learned of them, --min-item-users leaves them out",
+        "little can be learned of them, --min-item-users leaves them out",
     )
 
 

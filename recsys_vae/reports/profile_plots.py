@@ -134,9 +134,10 @@ def _histogram(
         median = now.quantiles["50%"]
         axes.set_xscale("log")
         axes.set_yscale("log")
+        axes.set_ylim(top=min(1.3, axes.get_ylim()[1]))
         axes.xaxis.set_major_locator(_ticks(*axes.get_xlim(), least=1.0))
-        axes.yaxis.set_major_locator(_ticks(*axes.get_ylim()))
-        axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
+        axes.yaxis.set_major_locator(_ticks(*axes.get_ylim(), most=1.0))
+        axes.xaxis.set_major_formatter(FuncFormatter(_short))
         axes.yaxis.set_major_formatter(FuncFormatter(_percent))
         if median > 0:
             axes.axvline(median, color=_INK, linewidth=1, linestyle=(0, (4, 3)))
@@ -202,10 +203,17 @@ def _percent(value: float, _place: int | None = None) -> str:
     return f"{100 * value:.6f}".rstrip("0").rstrip(".") + "%"
 
 
-def _ticks(low: float, high: float, *, least: float = 0.0) -> FixedLocator:
-    """Mark powers of ten, and 2 and 5 times them where there are few, from `least` on."""
+def _short(value: float, _place: int | None = None) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
+
+
+def _ticks(low: float, high: float, *, least: float = 0.0, most: float = np.inf) -> FixedLocator:
+    """Mark powers of ten, and 2 and 5 times them where there are few, within least and most."""
     places = LogLocator(subs=(1.0, 2.0, 5.0) if high < 3_000 * low else (1.0,))
-    return FixedLocator([one for one in places.tick_values(low, high) if one >= least])
+    return FixedLocator([one for one in places.tick_values(low, high) if least <= one <= most])
 
 
 def _plain(axes: Axes) -> None:

@@ -10,8 +10,9 @@ from matplotlib.image import imread
 
 from recsys_vae.errors import InputError
 from recsys_vae.ingest.profile import Profile, profile
+from recsys_vae.ingest.timeline import Timeline
 from recsys_vae.interactions import IdMap, Interactions
-from recsys_vae.reports.profile_plots import HEIGHT, WIDTH, plot_profile
+from recsys_vae.reports.profile_plots import HEIGHT, WIDTH, _per_period, plot_profile
 from tests.ingest.test_profile import empty, of_pairs
 
 DAY = 86_400_000
@@ -86,9 +87,20 @@ _EXTREMES = {
 @pytest.mark.parametrize("case", _EXTREMES)
 def test_strange_data_are_drawn_too(tmp_path: Path, case: str) -> None:
     made = _EXTREMES[case]()
-    for earlier in (None, made, skewed(10), profile(empty())):
-        plot_profile(made, tmp_path / "p.png", earlier=earlier)
+    for now, earlier in ((made, None), (made, skewed(10)), (skewed(10), made)):
+        plot_profile(now, tmp_path / "p.png", earlier=earlier)
         pixels(tmp_path / "p.png")
+
+
+def test_rates_are_comparable_where_the_periods_differ() -> None:
+    daily = Timeline.of(np.arange(31) * DAY)
+    yearlong = Timeline.of(np.arange(365) * DAY)
+    assert daily is not None
+    assert yearlong is not None
+    assert (daily.unit, yearlong.unit) == ("day", "month")
+    # One a day, whichever way it was counted; months have 28 to 31 days of 30.44 on average.
+    assert _per_period(daily, daily).tolist() == [1.0] * 31
+    assert _per_period(yearlong, daily) == pytest.approx(np.ones(12), rel=3 / 30)
 
 
 def test_a_picture_never_takes_the_place_of_a_folder(tmp_path: Path) -> None:
