@@ -12,7 +12,7 @@ from pydantic import Field, NonNegativeInt
 from recsys_vae.interactions import IdMap
 
 SAMPLED: Final = 4_096
-"""Ids kept of users and of items: of data of like size, shares are known to within 0.016 at 95 %."""
+"""Ids kept of users and of items: shares in data of like size are known to within 0.016 at 95 %."""
 TOP: Final = 10_000
 """Items whose counts are kept."""
 _SEED: Final = "recsys-vae drift"
