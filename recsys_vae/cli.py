@@ -68,6 +68,23 @@ def ingest(**values: Any) -> None:
 
 @cli.command()
 @path_option("--data", required=True, help="folder that 'ingest' wrote")
+@path_option("--against", help="earlier profile.json, or folder of 'profile' or 'ingest': drift")
+@path_option("--out", required=True, help="folder to write")
+def profile(**values: Any) -> None:
+    """Say what the data are like, in numbers and a picture, and how they have drifted.
+
+    Example: recsys-vae profile --data outputs/data --out outputs/profile
+    """
+    from recsys_vae.steps import console
+    from recsys_vae.steps.profile import profile_data
+
+    done = profile_data(data=values["data"], against=values["against"], out=values["out"])
+    click.echo(console.profiled(done))
+    click.echo(f"written: {values['out']}")
+
+
+@cli.command()
+@path_option("--data", required=True, help="folder that 'ingest' wrote")
 @kind_option("--kind")
 @SPLITTING
 @path_option("--out", required=True, help="folder to write")

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.usefixtures("workspace")
 _TINY = ["--set", "hidden=[4]", "--set", "latent=2", "--set", "training.epochs=1"]
 _VERBS = {
     "ingest": ("ingest", "--data", "ratings.csv"),
+    "profile": ("profile", "--data", "ratings/data"),
     "split": ("split", "--data", "ratings/data", "--held-out-users", "10"),
     "train": ("train", "--split", "ratings/split", "--recipe", "popularity"),
     "evaluate": ("evaluate", "--split", "ratings/split", "--model", "popular"),

@@ -32,7 +32,17 @@ def test_the_command_line_is_told_of_before_anything_heavy_is_imported() -> None
         ("recsys_vae.models.zoo", {"mlflow", "implicit", "matplotlib"}),
         ("recsys_vae.nn.towers", {"mlflow", "implicit", "matplotlib", "pandas"}),
         ("recsys_vae.interactions", {"torch", "mlflow", "implicit", "matplotlib"}),
+        ("recsys_vae.ingest.drift", {"torch", "mlflow", "implicit", "matplotlib"}),
+        ("recsys_vae.reports.profile_plots", {"torch", "mlflow", "implicit"}),
     ],
 )
 def test_a_room_pulls_in_only_what_it_needs(module: str, absent: set[str]) -> None:
     assert _loaded_by(f"import {module}").isdisjoint(absent)
+
+
+def test_plots_leave_the_state_of_pyplot_alone() -> None:
+    program = "import sys, recsys_vae.reports.profile_plots; print(*sys.modules)"
+    command = [sys.executable, "-W", "error", "-c", program]
+    loaded = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    assert "matplotlib.figure" in loaded
+    assert "matplotlib.pyplot" not in loaded

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from recsys_vae.ingest.counts import Counts
+from recsys_vae.ingest.drift import Drift
+from recsys_vae.ingest.profile import Profile
 from recsys_vae.steps.evaluate import Judged
 from recsys_vae.steps.ingest import Ingested
 from recsys_vae.steps.main import Outcome
+from recsys_vae.steps.profile import Profiled
 from recsys_vae.steps.recommend import Recommended
 from recsys_vae.tracking.runs import tracking_uri
 
@@ -43,6 +47,56 @@ def account(ingested: Ingested) -> str:
     return steps.rename(columns={"rows_in": "rows in", "rows_out": "rows out"}).to_string(
         index=False, justify="left"
     )
+
+
+def profiled(done: Profiled) -> str:
+    """Give what the data are like, how they have drifted, and what is probably not meant."""
+    one = done.profile
+    blocks = [
+        f"{one.users:,} users, {one.items:,} items, {one.interactions:,} interactions, "
+        f"density {one.density:.3%}{_span(one)}",
+        _counts_table({"items per user": one.activity, "users per item": one.popularity}),
+    ]
+    if done.drift is not None:
+        blocks.append(f"Drift: {done.drift.verdict}\n{_drift_table(done.drift)}")
+    blocks += [f"warning: {warning.sentence}" for warning in done.warnings]
+    return "\n\n".join(blocks)
+
+
+def _span(profile: Profile) -> str:
+    if profile.timeline is None:
+        return ""
+    edges = profile.timeline.edges()
+    return f", {edges[0]} to {edges[-1] - 1}"
+
+
+def _counts_table(counts: dict[str, Counts]) -> str:
+    rows = [
+        {
+            "": name,
+            "mean": f"{one.mean:,.1f}",
+            **{level: f"{value:,.0f}" for level, value in one.quantiles.items()},
+            "only 1": f"{one.one:,}",
+            "Gini": f"{one.gini:.2f}",
+            "top 20% hold": f"{one.held_by(0.2):.0%}",
+        }
+        for name, one in counts.items()
+    ]
+    return pd.DataFrame(rows).to_string(index=False)
+
+
+def _drift_table(drift: Drift) -> str:
+    rows = [
+        {
+            "measure": one.name,
+            "value": "-" if one.value is None else f"{one.value:.4f}",
+            "by chance": "" if one.chance is None else f"< {one.chance:.4f}",
+            "": "" if one.exact else "estimated",
+            "verdict": one.verdict,
+        }
+        for one in drift.measures
+    ]
+    return pd.DataFrame(rows).to_string(index=False)
 
 
 def lists(recommended: Recommended) -> str:

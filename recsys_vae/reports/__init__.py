@@ -1,0 +1,1 @@
+"""Plots of what other rooms have worked out; the only room that imports matplotlib."""
