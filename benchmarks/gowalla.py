@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
+from recsys_vae.ingest.readers import read_interactions
 from recsys_vae.interactions import Interactions
 from recsys_vae.splitting import Split, StrongOptions, split_strong
 
@@ -16,12 +14,5 @@ def gowalla_split(folder: Path, held_out_users: int = 2_000) -> Split:
         folder: holds `train.txt`, a line `user item item ...` per user.
         held_out_users: validation users.
     """
-    users, items = [], []
-    with (folder / "train.txt").open(encoding="ascii") as lines:
-        for line in lines:
-            user, *taken = map(int, line.split())
-            users.append(np.full(len(taken), user))
-            items.append(np.array(taken, dtype=np.int64))
-    frame = pd.DataFrame({"user": np.concatenate(users), "item": np.concatenate(items)})
-    interactions = Interactions.from_frame(frame)
+    interactions = Interactions.from_frame(read_interactions(folder / "train.txt"))
     return split_strong(interactions, StrongOptions(held_out_users=held_out_users))

@@ -18,14 +18,15 @@ from recsys_vae.options import (
     FITTING,
     FRESH,
     RULES,
+    SEED,
     SPLITTING,
     TITLES,
     Verbs,
     cleaning_options,
-    column_names,
     comma_separated,
     kind_option,
     path_option,
+    read_options,
     splitting_options,
 )
 
@@ -40,7 +41,10 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--data", default="sample", help="CSV, TSV or Parquet; 'sample': the embedded data")
+@click.option(
+    "--data", default="sample",
+    help="file, zip archive or folder of interactions; 'sample': the embedded data",
+)  # fmt: skip
 @TITLES
 @COLUMNS
 @CLEANING
@@ -57,7 +61,7 @@ def ingest(**values: Any) -> None:
     options = IngestOptions(
         data=values["data"],
         items=values["items"],
-        columns=column_names(values),
+        reading=read_options(values),
         cleaning=cleaning_options(values),
         out=values["out"],
     )
@@ -103,6 +107,30 @@ def split(**values: Any) -> None:
     shown = {name.replace("_", " "): count for name, count in counts(done).items()}
     for name, count in shown.items():
         click.echo(f"{name:{max(map(len, shown))}} {count:>12,}")
+    click.echo(f"written: {values['out']}")
+
+
+@cli.command()
+@path_option("--train", required=True, help="file; or, without --test, a Mult-VAE protocol folder")
+@path_option("--test", help="file of the same users' other interactions")
+@path_option("--validation", help="likewise; default: a share of --train")
+@click.option("--validation-share", type=float, default=0.1, help="of each user's items")
+@click.option("--split-seed", type=SEED, default=98765)
+@COLUMNS
+@path_option("--out", required=True, help="folder to write")
+def ready(**values: Any) -> None:
+    """Take over a published split: train and test files, uncleaned.
+
+    Example: recsys-vae ready --train gowalla/train.txt --test gowalla/test.txt --out outputs/split
+    """
+    from recsys_vae.splitting.split import counts
+    from recsys_vae.steps.ready import take_over
+
+    names = ("train", "test", "validation", "validation_share", "out")
+    chosen = {name: values[name] for name in names}
+    done = take_over(reading=read_options(values), seed=values["split_seed"], **chosen)
+    for name, count in counts(done).items():
+        click.echo(f"{name.replace('_', ' '):40} {count:>12,}")
     click.echo(f"written: {values['out']}")
 
 
@@ -181,7 +209,7 @@ def evaluate(**values: Any) -> None:
 
 @cli.command()
 @click.option("--model", required=True, help="folder or MLflow URI (models:/recsys-vae@challenger)")
-@path_option("--histories", required=True, help="CSV, TSV, Parquet, or stored interactions")
+@path_option("--histories", required=True, help="file of interactions, or stored interactions")
 @click.option("--users", callback=comma_separated, help="user ids, comma-separated")
 @click.option("--first", type=click.IntRange(1), default=3, help="how many, where none are named")
 @click.option("--k", type=int, default=10, help="list length")
@@ -202,7 +230,7 @@ def recommend(**values: Any) -> None:
         "model", "histories", "users", "first", "k", "allow", "block", "mask_seen", "items", "out"
     )  # fmt: skip
     chosen = {name: values[name] for name in names}
-    done = step(RecommendOptions(columns=column_names(values), **chosen))
+    done = step(RecommendOptions(reading=read_options(values), **chosen))
     click.echo(console.lists(done))
     if done.unknown:
         click.echo(f"\nleft out of the histories: {done.unknown} items the model does not know")
@@ -212,7 +240,7 @@ def recommend(**values: Any) -> None:
 
 @cli.command()
 @click.option("--model", required=True, help="folder or MLflow URI (models:/recsys-vae@challenger)")
-@path_option("--histories", required=True, help="CSV, TSV, Parquet, or stored interactions")
+@path_option("--histories", required=True, help="file of interactions, or stored interactions")
 @click.option("--k", type=int, default=100, help="list length")
 @RULES
 @COLUMNS
@@ -235,7 +263,7 @@ def score(**values: Any) -> None:
         "out",
     )  # fmt: skip
     counts = step(
-        ScoreOptions(columns=column_names(values), **{name: values[name] for name in names})
+        ScoreOptions(reading=read_options(values), **{name: values[name] for name in names})
     )
     click.echo(
         f"{counts.users:,} users ({counts.without_history:,} without known history, "
@@ -246,7 +274,10 @@ def score(**values: Any) -> None:
 
 
 @cli.command(name="main")
-@click.option("--data", default="sample", help="CSV, TSV or Parquet; 'sample': the embedded data")
+@click.option(
+    "--data", default="sample",
+    help="file, zip archive or folder of interactions; 'sample': the embedded data",
+)  # fmt: skip
 @TITLES
 @COLUMNS
 @CLEANING
@@ -273,7 +304,7 @@ def run_everything(**values: Any) -> None:
     options = MainOptions(
         data=values["data"],
         items=values["items"],
-        columns=column_names(values),
+        reading=read_options(values),
         cleaning=cleaning_options(values),
         splitting=splitting_options(values, "split_kind"),
         recipes=[read_recipe(reference) for reference in values["recipes"]],

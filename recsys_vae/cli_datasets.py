@@ -167,19 +167,34 @@ def ingest_command(card: "Card", folder: Path) -> str:
         folder: that holds data sets.
     """
     read, clean, place = card.read, card.clean, folder / card.name
-    plain = read.format == "csv" and read.header and read.delimiter == ","
-    if read.interactions is None or not (plain or read.format == "parquet"):
-        return f"not possible in this version, which does not read this {read.format} layout"
-    words = ["recsys-vae", "ingest", "--data", str(place / read.interactions)]
-    if read.items is not None:
-        words += ["--items", str(place / read.items)]
+    reading = ["--format", read.format]
+    if read.format == "csv":
+        reading += ["--delimiter", {"\t": "tab"}.get(read.delimiter, read.delimiter)]
+        reading += ["--header", "yes" if read.header else "no", "--quote", read.quote or "none"]
+    if read.encoding != "utf-8":
+        reading += ["--encoding", read.encoding]
     for role, name in read.columns.given().items():
-        if role != "genres":
-            words += [f"--{role}-column", name]
+        if role in ("user", "item", "rating", "timestamp"):
+            reading += [f"--{role}-column", name]
+    out = Path("outputs") / card.name
+    if read.train is not None and read.test is not None:
+        words = ["recsys-vae", "ready", "--train", str(place / read.train)]
+        words += ["--test", str(place / read.test), *reading, "--out", str(out / "split")]
+        return shlex.join(words)
+    words = ["recsys-vae", "ingest", "--data", str(place / str(read.interactions)), *reading]
+    # Titles are read by convention: where a card says that they need more, they are left out.
+    plain = read.titles.model_dump(exclude_none=True) == {}
+    if (
+        read.items is not None
+        and plain
+        and read.columns.title
+        and not read.columns.title.isdecimal()
+    ):
+        words += ["--items", str(place / read.items), "--title-column", read.columns.title]
     if read.columns.rating is not None:
         # Without it `ingest` would take 3.5 for stars.
         words += ["--threshold", f"{clean.threshold or 0:g}"]
     words += ["--min-user-items", str(clean.min_user_items)]
     words += ["--min-item-users", str(clean.min_item_users)]
-    words += ["--out", str(Path("outputs") / card.name / "data")]
+    words += ["--out", str(out / "data")]
     return shlex.join(words)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recsys_vae.errors import InputError
+from recsys_vae.errors import InputError, reason
 
 if TYPE_CHECKING:  # at run time these imports would slow every --help
     from recsys_vae.ingest.cleaning import CleaningOptions
-    from recsys_vae.ingest.columns import ColumnNames
+    from recsys_vae.ingest.reading import ReadOptions
     from recsys_vae.splitting import SplitOptions
 
 
@@ -84,28 +84,54 @@ TITLES = options(
     path_option("--items", help="file of item titles, optional"),
     click.option("--title-column", help="column of titles in --items; default: by convention"),
 )
+FLAG: dict[str, Any] = {"type": bool, "is_flag": False, "flag_value": "true", "default": False}
+"""MLflow passes "true" or "false"; on the command line the bare option is enough."""
 COLUMNS = options(
     click.option("--user-column", help="column of user ids; default: userId, user_id, uid..."),
     click.option("--item-column", help="column of item ids; default: itemId, movieId, sid..."),
-    click.option("--rating-column", help="column of ratings; default: by convention, or none"),
-    click.option("--timestamp-column", help="column of times; default: by convention, or none"),
-)
+    click.option("--rating-column", help="column of ratings, or 'none'; default: by convention"),
+    click.option("--timestamp-column", help="column of times, or 'none'; default: by convention"),
+    click.option(
+        "--format", "format_", default="auto",
+        type=click.Choice(["auto", "csv", "parquet", "jsonl", "adjacency", "netflix"]),
+        help="of the file; default: by suffix and first lines",
+    ),
+    click.option("--delimiter", help="of text, such as ';', '::' or 'tab'; default: found out"),
+    click.option("--header", type=click.Choice(["yes", "no"]), help="default: found out"),
+    click.option("--quote", help="around fields of text, or 'none'; default: the double quote"),
+    click.option("--encoding", default="utf-8", help="of text, such as latin-1"),
+)  # fmt: skip
 CLEANING = options(
+    click.option("--strict", **FLAG, help="refuse unusable rows instead of setting them aside"),
+    click.option(
+        "--max-rejected", type=float, default=0.1, help="refuse if a larger share is unusable"
+    ),
+    click.option("--since", help="keep rows from this date or time on"),
+    click.option("--until", help="keep rows before this date or time"),
+    path_option("--allow-users", help="keep only the users in this file, one id a line"),
+    path_option("--deny-users", help="drop the users in this file, one id a line"),
+    path_option("--allow-items", help="keep only the items in this file, one id a line"),
+    path_option("--deny-items", help="drop the items in this file, one id a line"),
+    click.option(
+        "--duplicates", type=click.Choice(["max", "first", "last", "sum"]), default="max",
+        help="of several rows of one user and item, keep the one with the largest rating, the "
+        "first or the last in time, or the sum",
+    ),
     click.option(
         "--threshold",
         type=float,
         help="keep ratings above it; default: 3.5 for stars up to 5, otherwise 0",
     ),
-    click.option("--min-user-items", type=click.IntRange(1), default=5, show_default=True),
-    click.option("--min-item-users", type=click.IntRange(1), default=1, show_default=True),
     click.option(
-        "--bad-rows",
-        type=click.Choice(["refuse", "drop"]),
-        default="refuse",
-        show_default=True,
-        help="rows whose rating is missing, infinite or negative",
+        "--max-user-items", type=click.IntRange(1), help="the most items a person has; default: any"
     ),
-)
+    click.option(
+        "--over-cap", type=click.Choice(["drop", "newest"]), default="drop",
+        help="users with more: drop them, or keep their newest items",
+    ),
+    click.option("--min-user-items", type=click.IntRange(1), default=5),
+    click.option("--min-item-users", type=click.IntRange(1), default=1),
+)  # fmt: skip
 SPLIT_KINDS = ("strong", "leave-last-out", "temporal", "random")
 """The names of `splitting.SPLITTERS`, which importing would slow every --help."""
 
@@ -167,10 +193,7 @@ FITTING = options(
     click.option("--seed", type=SEED, default=0, show_default=True),
     click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda"),
 )
-FRESH = click.option(
-    "--fresh", type=bool, is_flag=False, flag_value="true", default=False,
-    help="start over even if an unfinished training lies there",
-)  # fmt: skip
+FRESH = click.option("--fresh", **FLAG, help="start over even if an unfinished training lies there")
 RULES = options(
     click.option("--allow", callback=comma_separated, help="only these items, comma-separated"),
     click.option("--block", callback=comma_separated, help="not these items, comma-separated"),
@@ -180,20 +203,68 @@ RULES = options(
 )
 
 
-def column_names(values: dict[str, Any]) -> "ColumnNames":
+def read_options(values: dict[str, Any]) -> "ReadOptions":
     """Gather the values of `COLUMNS` and `TITLES`."""
     from recsys_vae.ingest.columns import ColumnNames
+    from recsys_vae.ingest.reading import ReadOptions
 
     roles = ("user", "item", "rating", "timestamp", "title")
-    return ColumnNames(**{role: values.get(f"{role}_column") for role in roles})
+    quote = values.get("quote")
+    if quote is not None and quote != "none" and len(quote) != 1:
+        raise InputError(f"--quote {quote} must be one character, or 'none'")
+    delimiter = values.get("delimiter")
+    return ReadOptions(
+        columns=ColumnNames(**{role: values.get(f"{role}_column") for role in roles}),
+        format=values["format_"],
+        delimiter={"tab": "\t", "\\t": "\t", "space": " "}.get(delimiter or "", delimiter),
+        header={"yes": True, "no": False, None: None}[values["header"]],
+        quote='"' if quote is None else {"none": ""}.get(quote, quote),
+        encoding=values["encoding"],
+    )
 
 
 def cleaning_options(values: dict[str, Any]) -> "CleaningOptions":
     """Gather the values of `CLEANING`."""
     from recsys_vae.ingest.cleaning import CleaningOptions
 
-    names = ("threshold", "min_user_items", "min_item_users", "bad_rows")
-    return CleaningOptions(**{name: values[name] for name in names})
+    names = (
+        "strict", "max_rejected", "duplicates", "threshold", "max_user_items", "over_cap",
+        "min_user_items", "min_item_users",
+    )  # fmt: skip
+    lists: dict[str, Any] = {
+        name: _listed(values[name])
+        for name in ("allow_users", "deny_users", "allow_items", "deny_items")
+        if values[name] is not None
+    }
+    return CleaningOptions(
+        since=_milliseconds(values["since"], "--since"),
+        until=_milliseconds(values["until"], "--until"),
+        **lists,
+        **{name: values[name] for name in names},
+    )
+
+
+def _milliseconds(text: str | None, option: str) -> int | None:
+    import pandas as pd
+
+    if text is None:
+        return None
+    try:
+        moment = pd.Timestamp(text)
+        utc = moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
+        return int(utc.timestamp() * 1_000)
+    except ValueError as error:
+        raise InputError(f"{option} {text} is no date: give one such as 2024-01-31") from error
+
+
+def _listed(path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeError) as error:
+        raise InputError(
+            f"{path} cannot be read ({reason(error)}): give a text file of one id a line"
+        ) from error
+    return tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
 
 
 _SPLITTING_FIELDS = {

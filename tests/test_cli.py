@@ -22,10 +22,10 @@ _BAD_FILES = {
     "no item column": ("bad.csv", "userId,rating\n1,4\n", "--item-column"),
     "no known column": ("bad.csv", "a,b\n1,4\n", "--user-column"),
     "a word for a rating": ("bad.csv", _HEADER + "1,2,4\n1,3,good\n", "row 2.*good"),
-    "a negative rating": ("bad.csv", _HEADER + "1,2,4\n1,3,-1\n", "row 2.*-1.*--bad-rows"),
-    "a NaN rating": ("bad.csv", _HEADER + "1,2,4\n1,3,nan\n", "row 2.*nan.*--bad-rows"),
-    "a missing rating": ("bad.csv", _HEADER + "1,2,4\n1,3,\n", "row 2.*--bad-rows"),
-    "an infinite rating": ("bad.csv", _HEADER + "1,2,4\n1,3,inf\n", "row 2.*inf.*--bad-rows"),
+    "a negative rating": ("bad.csv", _HEADER + "1,2,4\n1,3,-1\n", "row 2.*-1.*--max-rejected"),
+    "a NaN rating": ("bad.csv", _HEADER + "1,2,4\n1,3,nan\n", "row 2.*missing.*--max-rejected"),
+    "a missing rating": ("bad.csv", _HEADER + "1,2,4\n1,3,\n", "row 2.*missing.*--max-rejected"),
+    "an infinite rating": ("bad.csv", _HEADER + "1,2,4\n1,3,inf\n", "row 2.*inf.*--max-rejected"),
     "a missing id": ("bad.csv", _HEADER + "1,2,4\n1,,4\n", "row 2.*movieId"),
     "a row too long": ("bad.csv", _HEADER + "1,2,4\n1,2,3,4\n", "bad.csv"),
     "ratings all too low": ("bad.csv", _HEADER + "1,2,1\n1,3,2\n", "--threshold"),
@@ -252,12 +252,12 @@ def test_bad_rows_can_be_dropped_and_repeated_rows_are_counted(tmp_path: Path) -
     good = made_up_ratings()
     bad = pd.DataFrame({"userId": [1, 1], "movieId": [1, 2], "rating": [-1.0, float("nan")]})
     pd.concat([good, good.head(7), bad]).to_csv(tmp_path / "rough.csv", index=False)
-    rough = ["--data", str(tmp_path / "rough.csv"), "--bad-rows", "drop"]
+    rough = ["--data", str(tmp_path / "rough.csv"), "--max-rejected", "1"]
     main(["ingest", *rough, "--out", str(tmp_path / "out")])
     steps = json.loads((tmp_path / "out" / "ingest.json").read_text())["steps"]
     lost = {step["name"]: step["rows_in"] - step["rows_out"] for step in steps}
     assert [count for count in lost.values() if count] == [2, 7]
-    assert lost["drop repeated user-item pairs"] == 7
+    assert lost["keep the largest rating of each user and item"] == 7
     ingested = json.loads((tmp_path / "out/interactions/interactions.json").read_text())
     assert ingested["interactions"] == len(good)
 

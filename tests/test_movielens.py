@@ -7,14 +7,14 @@ import pytest
 
 from recsys_vae.evaluation.evaluate import DEFAULT_METRICS, evaluate, mean_metric
 from recsys_vae.evaluation.intervals import Estimate
-from recsys_vae.ingest.cleaning import CleaningOptions, clean
-from recsys_vae.ingest.columns import ColumnNames
+from recsys_vae.ingest.cleaning import CleaningOptions
 from recsys_vae.ingest.readers import read_interactions
 from recsys_vae.interactions import Interactions
 from recsys_vae.models.base import FitOptions, Recommender
 from recsys_vae.models.mult_vae import MultVAE
 from recsys_vae.models.popularity import Popularity
 from recsys_vae.splitting import Split, StrongOptions, split_strong
+from tests.ingest.cleaned import clean
 
 _SHARED = Path(__file__).parents[2] / "shared" / "data"
 _RATINGS = Path(os.environ.get("RECSYS_VAE_DATA", _SHARED)) / "ml-latest-small" / "ratings.csv"
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def split() -> Split:
-    frame = read_interactions(_RATINGS, ColumnNames())
+    frame = read_interactions(_RATINGS)
     cleaned = clean(frame, CleaningOptions(), _RATINGS)
     return split_strong(Interactions.from_frame(cleaned.frame), StrongOptions())
 

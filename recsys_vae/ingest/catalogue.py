@@ -11,8 +11,11 @@ import pyarrow.parquet
 
 from recsys_vae.errors import InputError
 from recsys_vae.files import atomic_file
-from recsys_vae.ingest.columns import ColumnNames, find_column
-from recsys_vae.ingest.readers import UNREADABLE, id_array, read_table, unreadable
+from recsys_vae.ingest.reading import UNREADABLE, ReadOptions, unreadable
+from recsys_vae.ingest.source import read_table
+from recsys_vae.interactions.id_map import as_ids
+
+_ROLES = ("item", "title", "genres")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,13 +60,13 @@ class Catalogue:
             pa.parquet.write_table(table, temporary)
 
 
-def read_catalogue(path: Path, names: ColumnNames | None = None) -> Catalogue:
-    """Read item titles (and genres) from a CSV, TSV or Parquet file.
+def read_catalogue(path: Path, options: ReadOptions | None = None) -> Catalogue:
+    """Read item titles (and genres) from any file that `FileSource` reads.
 
     Args:
         path: one item a row; genres may be lists.
-        names: column names, found by convention where None; an item column that this file does
-            not have is taken for the other file's, and looked for by convention.
+        options: what the file does not say about itself; an item column that it does not have is
+            taken for the other file's, and looked for by convention.
 
     Returns:
         The catalogue; of a repeated item the first row counts.
@@ -71,22 +74,34 @@ def read_catalogue(path: Path, names: ColumnNames | None = None) -> Catalogue:
     Raises:
         InputError: the file cannot be read or has no item or title column.
     """
-    names = names or ColumnNames()
-    own = replace(names, item=None)
-    table = read_table(path, own, ids=("item",))
-    present = table.column_names
-    if names.item in present:
-        own = names
-        table = read_table(path, own, ids=("item",))
-    item = find_column("item", own.item, present, path, required=True)
-    title = find_column("title", own.title, present, path, required=True)
-    genres = find_column("genres", own.genres, present, path, required=False)
-    assert item is not None and title is not None  # noqa: PT018 # find_column raised otherwise
-    ids = id_array(table[item], item, path)
+    options = options or ReadOptions()
+    # The item column may be the name that it has in the other file only.
+    known = replace(options, columns=replace(options.columns, item=None))
+    try:
+        table = read_table(path, options, _ROLES)
+    except InputError as own:
+        if options.columns.item is None:
+            raise
+        try:
+            table = read_table(path, known, _ROLES)
+        except InputError as by_convention:
+            other = "--item-column" in str(by_convention)
+            raise (own if other and "--title-column" in str(own) else by_convention) from None
+    column = table["item"]
+    if not (pa.types.is_integer(column.type) or pa.types.is_string(column.type)):
+        column = column.cast(pa.string())
+    listed = column.to_pylist()
+    missing = next((n for n, one in enumerate(listed) if one is None or one == ""), None)
+    if missing is not None:
+        raise InputError(
+            f"{path}, row {missing + 1}: the item id is missing: fill it in or delete the row"
+        )
+    ids = as_ids(listed)
+    genres = table["genres"] if "genres" in table.column_names else None
     frame = pd.DataFrame(
         {
-            "title": _texts(table[title], title, path),
-            "genres": "" if genres is None else _texts(table[genres], genres, path),
+            "title": _texts(table["title"], "title", path),
+            "genres": "" if genres is None else _texts(genres, "genres", path),
         },
         index=pd.Index(ids),
         dtype=object,

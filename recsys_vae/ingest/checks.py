@@ -193,7 +193,8 @@ def _ratings(
         unread = np.isnan(numbers) & ~missing.to_numpy(dtype=bool)
     else:
         try:
-            numbers = np.asarray(column.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy())
+            filled = column.cast(pa.float64(), safe=False).fill_null(np.nan)
+            numbers = np.asarray(filled.to_numpy(), dtype=np.float64)
         except pa.ArrowException as error:
             raise InputError(
                 f"{name}: ratings must be numbers, not {kind}: name another --rating-column, or "
@@ -206,7 +207,7 @@ def _ratings(
         _mark(wrong, np.isnan(numbers), "the rating is missing")
         if unread is not None:
             _mark(wrong, unread, "the rating is no number")
-    return numbers
+    return np.asarray(numbers, dtype=np.float64)
 
 
 def _times(

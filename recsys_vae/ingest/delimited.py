@@ -164,11 +164,10 @@ def _first_lines(data: bytes) -> bytes:
 def _fields(line: str, delimiter: str, quote: str) -> list[str]:
     if len(delimiter) > 1:
         return line.split(delimiter)
-    quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
+    if not quote:
+        return line.split(delimiter)
     try:
-        return next(
-            csv.reader([line], delimiter=delimiter, quotechar=quote or None, quoting=quoting)
-        )
+        return next(csv.reader([line], delimiter=delimiter, quotechar=quote))
     except csv.Error:
         return line.split(delimiter)
 

@@ -1,7 +1,7 @@
 """Parquet, one batch of rows after the other."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -11,7 +11,7 @@ from recsys_vae.ingest.delimited import choose_columns
 from recsys_vae.ingest.pieces import Piece
 from recsys_vae.ingest.reading import ReadOptions
 
-_ROWS: Final = 1 << 19
+ROWS = 1 << 19
 
 
 def parquet_tickets(piece: Piece, options: ReadOptions, roles: Sequence[str]) -> Tickets:
@@ -34,7 +34,7 @@ def parquet_tickets(piece: Piece, options: ReadOptions, roles: Sequence[str]) ->
         chosen = choose_columns((*own, *piece.partition), piece, options, roles)
         values = list(piece.partition.values())
         columns = [own[place] for place in chosen.values() if place < len(own)]
-        for batch in file.iter_batches(batch_size=_ROWS, columns=columns):
+        for batch in file.iter_batches(batch_size=ROWS, columns=columns):
             table = {
                 role: batch.column(own[place])
                 if place < len(own)

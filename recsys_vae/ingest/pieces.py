@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -50,7 +50,7 @@ class Piece:
         """Open the decompressed bytes."""
         if self.member is not None:
             with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as file:
-                yield _decompressed(file, self.member)
+                yield _decompressed(cast("BinaryIO", file), self.member)
         else:
             with self.path.open("rb") as file:
                 yield _decompressed(file, self.path.name)

@@ -9,21 +9,21 @@ from recsys_vae.errors import InputError
 from recsys_vae.ingest.pieces import Piece
 from recsys_vae.ingest.reading import ReadOptions
 
-BLOCK_BYTES: Final = 8 << 20
+BLOCK_BYTES = 8 << 20
 """Large enough that the parser's start-up does not show, small enough to stay near the caches."""
 _LONGEST_RECORD: Final = 64 << 20
 _WIDE: Final = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
 def text_blocks(
-    piece: Piece, options: ReadOptions, *, block_bytes: int = BLOCK_BYTES
+    piece: Piece, options: ReadOptions, *, block_bytes: int | None = None
 ) -> Iterator[bytes]:
     """Read a text file in blocks that end where a record ends.
 
     Args:
         piece: the file.
         options: encoding and quote character.
-        block_bytes: about so many bytes a block.
+        block_bytes: about so many bytes a block; None: as many as suit the caches.
 
     Yields:
         UTF-8 (not yet validated where the encoding is UTF-8), without a byte order mark.
@@ -31,7 +31,7 @@ def text_blocks(
     Raises:
         InputError: the file holds NUL bytes, or a record does not end.
     """
-    quote = options.quote.encode()
+    quote, block_bytes = options.quote.encode(), block_bytes or BLOCK_BYTES
     with piece.open() as file:
         stream = _decoded(file, options)
         # A plain file goes back to where the record ended, which costs less than joining pieces.
@@ -77,7 +77,7 @@ def _decoded(file: BinaryIO, options: ReadOptions) -> BinaryIO:
     return _Recoded(file, codec)
 
 
-class _Recoded(io.RawIOBase, BinaryIO):  # type: ignore[misc] # typeshed makes the two disagree on details
+class _Recoded(io.RawIOBase, BinaryIO):
     """Gives the bytes of another encoding as UTF-8."""
 
     def __init__(self, file: BinaryIO, codec: codecs.CodecInfo) -> None:

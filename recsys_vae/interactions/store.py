@@ -146,7 +146,8 @@ def _map_array(path: Path, kind: type, count: int) -> npt.NDArray[Any]:
             raise ValueError(f"{path.name} is not as it was written")
     if not count:
         return np.empty(0, dtype=kind)
-    return np.memmap(path, dtype=kind, mode="r", offset=len(header), shape=(count,))
+    # Copy on write: whoever changes values changes them in memory, never in the file.
+    return np.memmap(path, dtype=kind, mode="c", offset=len(header), shape=(count,))
 
 
 class _Array:

@@ -9,26 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 from scipy.sparse import csr_array
 
 from recsys_vae.errors import InputError
-from recsys_vae.ingest.columns import ColumnNames
-from recsys_vae.ingest.readers import (
-    UNREADABLE,
-    canonical_rows,
-    check_file,
-    integers_if_canonical,
-    is_canonical,
-    text_options,
-    unreadable,
-)
+from recsys_vae.ingest.checks import Checked
+from recsys_vae.ingest.ids import is_canonical
+from recsys_vae.ingest.readers import checked_blocks
+from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.interactions import IdArray, IdMap, Interactions
 from recsys_vae.interactions.id_map import UNKNOWN
 from recsys_vae.interactions.interactions import csr_from_pairs
 
-ROWS_PER_READ = 262_144
 _BELOW = -2
 
 
@@ -54,14 +45,14 @@ class HistorySource:
     """A long file (one interaction a row) whose rows are grouped by user.
 
     Attributes:
-        path: CSV, TSV or Parquet.
-        columns: column names, found by convention where None.
+        path: any file that ingestion reads.
+        reading: what it does not say about itself.
         threshold: where the file has ratings, only those above it count; None: all count.
         users_per_block: users a block; the last may have fewer.
     """
 
     path: Path
-    columns: ColumnNames = ColumnNames()
+    reading: ReadOptions = ReadOptions()
     threshold: float | None = None
     users_per_block: int = 1_000
 
@@ -81,10 +72,9 @@ class HistorySource:
         """
         finished: set[Any] = set()
         pending = _Rows.empty()
-        rows_read = 0
-        for table in self._tables():
-            pending = pending.joined(self._rows(table, items, rows_read))
-            rows_read += table.num_rows
+        integers = self._integers()
+        for block in checked_blocks(self.path, self.reading):
+            pending = pending.joined(self._rows(block, items, integers=integers))
             starts = pending.starts()
             # The last user may go on in the next piece.
             complete = len(starts) - 1
@@ -102,44 +92,20 @@ class HistorySource:
             yield self._block(pending.between(0, cut), items, finished)
             pending = pending.between(cut, len(pending.users))
 
-    def _tables(self) -> Iterator[pa.Table]:
-        suffix = check_file(self.path)
-        try:
-            if suffix is None:
-                with pa.parquet.ParquetFile(self.path) as file:
-                    for batch in file.iter_batches(batch_size=ROWS_PER_READ):
-                        yield pa.Table.from_batches([batch])
-            else:
-                yield from self._text_tables(suffix)
-        except UNREADABLE as error:
-            raise unreadable(self.path, error) from error
+    def _integers(self) -> bool:
+        """Tell integers from strings by a first pass: text says it only at its end."""
+        return all(
+            block.text and is_canonical(block.user_ids)
+            for block in checked_blocks(self.path, self.reading)
+        )
 
-    def _text_tables(self, suffix: str) -> Iterator[pa.Table]:
-        """Stream a text file; a first pass over the ids alone tells integers from strings."""
-        options = text_options(self.path, suffix, self.columns, ("user", "item"), streamed=True)
-        types = options["convert_options"].column_types
-        id_columns = [name for name, kind in types.items() if kind == pa.string()]
-        integers = dict.fromkeys(id_columns, True)
-        with pa.csv.open_csv(self.path, **options) as reader:
-            for batch in reader:
-                for name in id_columns:
-                    integers[name] = integers[name] and is_canonical(batch.column(name))
-        with pa.csv.open_csv(self.path, **options) as reader:
-            for batch in reader:
-                table = pa.Table.from_batches([batch])
-                for name in (name for name in id_columns if integers[name]):
-                    place = table.column_names.index(name)
-                    table = table.set_column(place, name, integers_if_canonical(table[name]))
-                yield table
-
-    def _rows(self, table: pa.Table, items: IdMap, rows_before: int) -> "_Rows":
-        frame = canonical_rows(table, self.columns, self.path, rows_before=rows_before)
-        numbers = items.numbers(frame["item"].to_numpy(), missing="mark")
-        if self.threshold is not None and "rating" in frame.columns:
-            ratings = frame["rating"].to_numpy()
+    def _rows(self, block: Checked, items: IdMap, *, integers: bool) -> "_Rows":
+        numbers = items.numbers(block.item_ids, missing="mark")[block.item]
+        if self.threshold is not None and block.rating is not None:
             # Neither NaN nor infinity is a rating above the threshold.
-            numbers[~((ratings > self.threshold) & (ratings < np.inf))] = _BELOW
-        return _Rows(frame["user"].to_numpy(), numbers)
+            numbers[~((block.rating > self.threshold) & (block.rating < np.inf))] = _BELOW
+        ids = block.user_ids.cast(pa.int64()) if integers else block.user_ids
+        return _Rows(ids.to_numpy(zero_copy_only=False)[block.user], numbers)
 
     def _block(self, rows: "_Rows", items: IdMap, finished: set[Any]) -> HistoryBlock:
         starts = rows.starts()

@@ -9,6 +9,7 @@ import pandas as pd
 from recsys_vae.ingest.counts import Counts
 from recsys_vae.ingest.drift import Drift
 from recsys_vae.ingest.profile import Profile
+from recsys_vae.ingest.quarantine import QUARANTINE
 from recsys_vae.steps.evaluate import Judged
 from recsys_vae.steps.ingest import Ingested
 from recsys_vae.steps.main import Outcome
@@ -42,11 +43,16 @@ def leaderboard(judged: Sequence[Judged], seconds: dict[str, float] | None = Non
 
 
 def account(ingested: Ingested) -> str:
-    """Give the account of the rows, step by step."""
-    steps = pd.DataFrame(ingested.cleaned.report())
-    return steps.rename(columns={"rows_in": "rows in", "rows_out": "rows out"}).to_string(
-        index=False, justify="left"
-    )
+    """Give the account of the rows, step by step, and what is worth knowing."""
+    steps = pd.DataFrame(ingested.account.report())
+    named = steps.rename(columns={"rows_in": "rows in", "rows_out": "rows out"})
+    lines = [named.to_string(index=False, justify="left")]
+    rejected = ingested.account.rejected
+    if rejected:
+        reasons = ", ".join(f"{count:,} because {why}" for why, count in sorted(rejected.items()))
+        lines.append(f"set aside in {ingested.folder / QUARANTINE}: {reasons}")
+    lines += [f"note: {one.sentence}" for one in ingested.warnings]
+    return "\n".join(lines)
 
 
 def profiled(done: Profiled) -> str:

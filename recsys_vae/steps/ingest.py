@@ -3,20 +3,27 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import pyarrow as pa
+
 from recsys_vae.files import atomic_folder, check_replaceable, write_json
 from recsys_vae.ingest.catalogue import Catalogue, read_catalogue
-from recsys_vae.ingest.cleaning import Cleaned, CleaningOptions, clean
-from recsys_vae.ingest.columns import ColumnNames
-from recsys_vae.ingest.readers import read_interactions
+from recsys_vae.ingest.cleaning import Account, CleaningOptions
+from recsys_vae.ingest.data_warnings import DataWarning, warnings_of
+from recsys_vae.ingest.engine import store_rows
+from recsys_vae.ingest.profile import profile
+from recsys_vae.ingest.quarantine import QUARANTINE
+from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.ingest.sample import make_sample
-from recsys_vae.interactions import Interactions, save_interactions
+from recsys_vae.ingest.source import FileSource, Source, TableSource
+from recsys_vae.interactions import Interactions, load_interactions
 from recsys_vae.tracking.runs import step_run
 
 SAMPLE = "sample"
 REPORT = "ingest.json"
 INTERACTIONS = "interactions"
 ITEMS = "items.parquet"
-CONTENTS = (INTERACTIONS, ITEMS, REPORT)
+PROFILE = "profile.json"
+CONTENTS = (INTERACTIONS, ITEMS, REPORT, PROFILE, QUARANTINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,26 +31,34 @@ class IngestOptions:
     """Where from, how, and where to.
 
     Attributes:
-        data: a CSV, TSV or Parquet file, or "sample" for the embedded one.
+        data: a file, a zip archive or a folder of interactions, or "sample" for the embedded ones.
         items: a file of item titles, or None.
-        columns: column names, found by convention where None.
+        reading: what the files do not say about themselves.
         cleaning: what to keep.
         out: the folder to write.
     """
 
     data: str
     items: Path | None = None
-    columns: ColumnNames = ColumnNames()
+    reading: ReadOptions = ReadOptions()
     cleaning: CleaningOptions = CleaningOptions()
     out: Path
 
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What came out."""
+    """What came out.
+
+    Attributes:
+        interactions: as stored.
+        account: what became of every row.
+        warnings: what in the data is probably not meant.
+        folder: that was written.
+    """
 
     interactions: Interactions
-    cleaned: Cleaned
+    account: Account
+    warnings: tuple[DataWarning, ...]
     folder: Path
 
 
@@ -52,41 +67,51 @@ def ingest(options: IngestOptions) -> Ingested:
 
     Returns:
         The interactions and the account; `options.out` holds `interactions/`,
-        `ingest.json` and, where titles are known, `items.parquet`.
+        `ingest.json`, `profile.json` and, where there are any, titles in `items.parquet` and
+        rows that were set aside in `quarantine.csv`.
 
     Raises:
         InputError: anything in the input is unusable; nothing is written then.
     """
     check_replaceable(options.out, CONTENTS)
     with step_run("ingest") as run:
-        source = Path(options.data)
+        source: Source = FileSource(Path(options.data), options.reading)
         catalogue = Catalogue.empty()
         if options.data == SAMPLE:
             sample = make_sample()
             catalogue = sample.catalogue
-            frame = sample.ratings
-            frame.insert(0, "row", range(1, len(frame) + 1))
-        else:
-            frame = read_interactions(source, options.columns)
+            source = TableSource(pa.Table.from_pandas(sample.ratings, preserve_index=False), SAMPLE)
         if options.items is not None:
-            catalogue = read_catalogue(options.items, options.columns)
-        cleaned = clean(frame, options.cleaning, source)
-        interactions = Interactions.from_frame(cleaned.frame)
-        report = {
-            "source": options.data if options.data == SAMPLE else str(source.resolve()),
-            "threshold": cleaned.threshold,
-            "options": asdict(options.cleaning),
-            "steps": cleaned.report(),
-            "fingerprint": interactions.fingerprint,
-        }
+            catalogue = read_catalogue(options.items, options.reading)
         with atomic_folder(options.out, CONTENTS) as temporary:
-            save_interactions(interactions, temporary / INTERACTIONS)
+            stored = store_rows(source, options.cleaning, temporary / INTERACTIONS, temporary)
+            interactions = load_interactions(temporary / INTERACTIONS)
+            account, warnings = stored.account, warnings_of(interactions)
+            made = profile(interactions, interactions.times)
+            made.save(temporary / PROFILE)
             if len(catalogue.frame):
                 catalogue.save(temporary / ITEMS)
+            cleaning = {**options.cleaning.report(), "threshold": account.threshold}
+            report = {
+                "source": options.data if options.data == SAMPLE else str(_absolute(options.data)),
+                "threshold": account.threshold,
+                "options": cleaning,
+                "steps": account.report(),
+                "rejected": account.rejected,
+                "warnings": [asdict(one) for one in warnings],
+                "fingerprint": stored.fingerprint,
+            }
             write_json(temporary / REPORT, report)
-        run.params("cleaning", {**asdict(options.cleaning), "threshold": cleaned.threshold})
+        interactions = load_interactions(options.out / INTERACTIONS)
+        run.params("cleaning", cleaning)
         run.dataset(interactions, "interactions", "ingest")
         run.metrics({"users": len(interactions.users), "items": len(interactions.items)})
         run.metrics({"interactions": len(interactions)})
+        run.metrics({"rejected_rows": sum(account.rejected.values())})
         run.artifact(options.out / REPORT)
-        return Ingested(interactions, cleaned, options.out)
+        run.artifact(options.out / PROFILE)
+        return Ingested(interactions, account, warnings, options.out)
+
+
+def _absolute(data: str) -> Path:
+    return Path(data).resolve()

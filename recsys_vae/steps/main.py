@@ -7,7 +7,7 @@ from pathlib import Path
 from recsys_vae.errors import InputError
 from recsys_vae.files import check_replaceable
 from recsys_vae.ingest.cleaning import CleaningOptions
-from recsys_vae.ingest.columns import ColumnNames
+from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.models.zoo import CONTENTS as MODEL_CONTENTS
 from recsys_vae.scoring.batch import CONTENTS as LISTS_CONTENTS
 from recsys_vae.splitting import SplitOptions, StrongOptions
@@ -33,7 +33,7 @@ class MainOptions:
     Attributes:
         data: a file of interactions, or "sample".
         items: a file of titles, or None.
-        columns: column names, found by convention where None.
+        reading: what the files do not say about themselves.
         cleaning: what to keep.
         splitting: what to hold out; its class is the kind of split.
         recipes: the models; the first is registered, recommends and scores.
@@ -47,7 +47,7 @@ class MainOptions:
 
     data: str
     items: Path | None = None
-    columns: ColumnNames = ColumnNames()
+    reading: ReadOptions = ReadOptions()
     cleaning: CleaningOptions = CleaningOptions()
     splitting: SplitOptions = StrongOptions()
     recipes: Sequence[Recipe]
@@ -115,7 +115,7 @@ def run_main(options: MainOptions, say: Callable[[str], None] = lambda _line: No
             IngestOptions(
                 data=options.data,
                 items=options.items,
-                columns=options.columns,
+                reading=options.reading,
                 cleaning=options.cleaning,
                 out=out / "data",
             )

@@ -12,8 +12,8 @@ import pyarrow.parquet
 from recsys_vae.errors import InputError
 from recsys_vae.files import atomic_file
 from recsys_vae.ingest.catalogue import Catalogue, read_catalogue
-from recsys_vae.ingest.columns import ColumnNames
 from recsys_vae.ingest.readers import read_interactions
+from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.interactions import IdArray, IdMap, Interactions, load_interactions
 from recsys_vae.interactions.store import MANIFEST
 from recsys_vae.ranking import rank
@@ -37,7 +37,7 @@ class RecommendOptions:
         block: not these items.
         mask_seen: whether items of the history are left out.
         items: a file of titles, or None.
-        columns: column names, found by convention where None.
+        reading: what the files do not say about themselves.
         out: file to write, `.csv`, `.parquet` or `.jsonl`; None: screen only.
     """
 
@@ -50,7 +50,7 @@ class RecommendOptions:
     block: tuple[str, ...] = ()
     mask_seen: bool = True
     items: Path | None = None
-    columns: ColumnNames = ColumnNames()
+    reading: ReadOptions = ReadOptions()
     out: Path | None = None
 
 
@@ -97,7 +97,7 @@ def recommend(options: RecommendOptions) -> Recommended:
         rows = _chosen(known.users, options)
         catalogue = Catalogue.empty()
         if options.items is not None:
-            catalogue = read_catalogue(options.items, options.columns)
+            catalogue = read_catalogue(options.items, options.reading)
         tables, short, unknown = [], list[Any](), 0
         asked = known.rows(rows)
         for block in stored_blocks(asked, model.items):
@@ -135,7 +135,7 @@ def _histories(options: RecommendOptions, threshold: float | None) -> Interactio
     path = options.histories
     if (path / MANIFEST).is_file():
         return load_interactions(path)
-    frame = read_interactions(path, options.columns)
+    frame = read_interactions(path, options.reading)
     if threshold is not None and "rating" in frame.columns:
         liked_rows = (frame["rating"] > threshold) & (frame["rating"] < np.inf)
         frame = frame.assign(value=liked_rows.astype(np.float32))

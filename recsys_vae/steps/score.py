@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from recsys_vae.files import check_replaceable
-from recsys_vae.ingest.columns import ColumnNames
 from recsys_vae.ingest.readers import read_interactions
+from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.interactions import IdMap, load_interactions
 from recsys_vae.interactions.store import MANIFEST as INTERACTIONS_MANIFEST
 from recsys_vae.scoring.batch import CONTENTS, MANIFEST, ScoreCounts, score_users
@@ -32,7 +32,7 @@ class ScoreOptions:
         allow: only these items; empty: all.
         block: not these items.
         mask_seen: whether items of the history are left out.
-        columns: column names, found by convention where None.
+        reading: what the files do not say about themselves.
         unsorted: whether the file's rows are not grouped by user and must be sorted in memory.
         users_per_block: users scored at once; it does not change the lists.
     """
@@ -44,7 +44,7 @@ class ScoreOptions:
     allow: tuple[str, ...] = ()
     block: tuple[str, ...] = ()
     mask_seen: bool = True
-    columns: ColumnNames = ColumnNames()
+    reading: ReadOptions = ReadOptions()
     unsorted: bool = False
     users_per_block: int = 1_000
 
@@ -97,15 +97,15 @@ def _blocks(
         yield stored_blocks(load_interactions(options.histories), items, users_per_block=size)
         return
     source = HistorySource(
-        path=options.histories, columns=options.columns, threshold=threshold, users_per_block=size
+        path=options.histories, reading=options.reading, threshold=threshold, users_per_block=size
     )
     if not options.unsorted:
         yield source.blocks(items)
         return
-    frame = read_interactions(options.histories, options.columns)
+    frame = read_interactions(options.histories, options.reading)
     frame = frame.sort_values("user", kind="stable")
     frame = frame[[name for name in ("user", "item", "rating") if name in frame.columns]]
     with TemporaryDirectory() as scratch:
         grouped = Path(scratch) / "grouped.parquet"
         pa.parquet.write_table(pa.Table.from_pandas(frame, preserve_index=False), grouped)
-        yield replace(source, path=grouped, columns=ColumnNames()).blocks(items)
+        yield replace(source, path=grouped, reading=ReadOptions()).blocks(items)

@@ -6,6 +6,7 @@ import pytest
 from recsys_vae.errors import InputError
 from recsys_vae.ingest.catalogue import Catalogue, read_catalogue
 from recsys_vae.ingest.columns import ColumnNames
+from recsys_vae.ingest.reading import ReadOptions
 
 
 def text(folder: Path, content: str, name: str = "items.csv") -> Path:
@@ -22,7 +23,7 @@ def test_titles_and_genres_are_found_by_convention(tmp_path: Path) -> None:
 
 def test_columns_can_be_named(tmp_path: Path) -> None:
     file = text(tmp_path, "item,title,key,heading,shelf\n1,no,7,yes,A\n")
-    names = ColumnNames(item="key", title="heading", genres="shelf")
+    names = ReadOptions(columns=ColumnNames(item="key", title="heading", genres="shelf"))
     catalogue = read_catalogue(file, names)
     assert (catalogue.titles([7]), catalogue.genres([7])) == (["yes"], ["A"])
 
@@ -62,7 +63,7 @@ def test_a_catalogue_survives_the_disk(ids: list[int] | list[str], tmp_path: Pat
         ("item,title\n", "has no rows"),
         ("key,title\n1,a\n", "no item column"),
         ("item,words\n1,a\n", "no title column"),
-        ("item,title\n1,a\n,b\n", "column 'item'"),
+        ("item,title\n1,a\n,b\n", "row 2: the item id is missing"),
         ("item,title,title\n1,a,b\n", "title"),
     ],
 )

@@ -1,5 +1,6 @@
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_vae.errors import InputError
-from recsys_vae.ingest.cleaning import Cleaned, CleaningOptions, clean
+from recsys_vae.ingest.cleaning import Account, CleaningOptions
+from tests.ingest.cleaned import Cleaned, clean
 
 FILE = Path("ratings.csv")
-ALL = CleaningOptions(min_user_items=1, min_item_users=1, bad_rows="drop")
+ALL = CleaningOptions(min_user_items=1, min_item_users=1, max_rejected=1.0)
 RATINGS = st.sampled_from([np.nan, np.inf, -np.inf, -1.0, 0.0, 0.5, 3.5, 4.0, 5.0])
 ROWS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), RATINGS), min_size=1, max_size=50)
 Row = tuple[int, int, float]
@@ -37,7 +39,7 @@ def pairs(result: Cleaned) -> set[tuple[int, int]]:
 @settings(deadline=None)
 def test_every_row_is_accounted_for(rows: list[Row], user_items: int, item_users: int) -> None:
     options = CleaningOptions(
-        min_user_items=user_items, min_item_users=item_users, bad_rows="drop", threshold=0.5
+        min_user_items=user_items, min_item_users=item_users, max_rejected=1.0, threshold=0.5
     )
     result = cleaned(rows, options)
     if result is None:
@@ -65,7 +67,9 @@ def test_every_row_is_accounted_for(rows: list[Row], user_items: int, item_users
 def test_the_order_of_the_rows_does_not_matter(
     rows: list[Row], user_items: int, item_users: int, random: Any
 ) -> None:
-    options = CleaningOptions(min_user_items=user_items, min_item_users=item_users, bad_rows="drop")
+    options = CleaningOptions(
+        min_user_items=user_items, min_item_users=item_users, max_rejected=1.0
+    )
     shuffled = list(rows)
     random.shuffle(shuffled)
     one, other = cleaned(rows, options), cleaned(shuffled, options)
@@ -139,7 +143,7 @@ def test_rows_without_ratings_all_count() -> None:
     result = clean(frame_of([(1, 1), (1, 2), (1, 1)]), ALL, FILE)
     assert result.threshold is None
     assert pairs(result) == {(1, 1), (1, 2)}
-    assert [step.name for step in result.steps][1] == "drop repeated user-item pairs"
+    assert [step.name for step in result.steps][1] == "drop unusable rows"
 
 
 @pytest.mark.parametrize("rating", [np.nan, np.inf, -np.inf, -0.5])
@@ -147,10 +151,17 @@ def test_rows_without_ratings_all_count() -> None:
 def test_an_unusable_rating_is_refused_by_its_row(rating: float, user: Any) -> None:
     frame = frame_of([(user, 1, 4.0), (user, 2, rating), (user, 3, rating)])
     with pytest.raises(InputError) as caught:
+        clean(frame, CleaningOptions(strict=True), FILE)
+    assert re.search(
+        r"ratings\.csv, row 2: the rating is (missing|infinite|negative)", str(caught.value)
+    )
+    assert "--strict" in str(caught.value)
+
+
+def test_too_many_unusable_rows_are_refused_with_an_example() -> None:
+    frame = frame_of([(1, 1, 4.0), (1, 2, -1.0), (1, 3, np.nan)])
+    with pytest.raises(InputError, match=r"2 of 3 rows of ratings\.csv.*row 2: the rating is neg"):
         clean(frame, CleaningOptions(), FILE)
-    assert f"ratings.csv, row 2: the rating {rating} is not" in str(caught.value)
-    assert "(2 rows are like it)" in str(caught.value)
-    assert "--bad-rows drop" in str(caught.value)
 
 
 @pytest.mark.parametrize("rating", [np.nan, np.inf, -np.inf, -0.5])
@@ -167,24 +178,22 @@ def test_a_pair_counts_once_if_any_of_its_ratings_is_high_enough() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "bad_rows", "reason"),
+    ("rows", "reason"),
     [
-        ([(1, 1, 1.0), (1, 2, 3.5)], "refuse", r"threshold 3\.5 \(the highest is 3\.5\)"),
-        ([(1, 1, np.nan)], "drop", "there is none"),
-        ([(1, 1, 5.0), (2, 1, 5.0)], "refuse", "lower --min-user-items"),
+        ([(1, 1, 1.0), (1, 2, 3.5)], r"threshold 3\.5 \(the highest is 3\.5\)"),
+        ([(1, 1, np.nan)], r"threshold 0 \(the highest is 0\)"),
+        ([(1, 1, 5.0), (2, 1, 5.0)], "lower --min-user-items"),
     ],
 )
-def test_nothing_left_is_refused(
-    rows: list[Row], bad_rows: Literal["refuse", "drop"], reason: str
-) -> None:
+def test_nothing_left_is_refused(rows: list[Row], reason: str) -> None:
     with pytest.raises(InputError, match=reason) as caught:
-        clean(frame_of(rows), CleaningOptions(bad_rows=bad_rows), FILE)
+        clean(frame_of(rows), CleaningOptions(max_rejected=1.0), FILE)
     assert str(caught.value).startswith("ratings.csv: no ")
 
 
 def test_the_report_is_plain() -> None:
     result = clean(frame_of([(1, 1), (1, 2)]), ALL, FILE)
-    assert result.report()[0] == {
+    assert Account(result.steps, None, {}, False).report()[0] == {
         "name": "read",
         "rows_in": 2,
         "rows_out": 2,

@@ -10,10 +10,11 @@ from recsys_vae.errors import InputError
 from recsys_vae.ingest.catalogue import read_catalogue
 from recsys_vae.ingest.columns import ColumnNames
 from recsys_vae.ingest.readers import read_interactions
+from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.interactions import IdMap
 from recsys_vae.scoring.histories import HistorySource
 
-NAMES = ColumnNames()
+NAMES = ReadOptions()
 
 
 @pytest.mark.parametrize("column", ["rating", "comment", "timestamp"])
@@ -73,10 +74,12 @@ def test_one_odd_id_in_the_titles_does_not_hide_the_others(tmp_path: Path) -> No
 def test_the_columns_of_the_ratings_are_not_asked_of_the_titles(tmp_path: Path) -> None:
     path = tmp_path / "titles.csv"
     path.write_text("itemId,title\n1,One\n")
-    names = ColumnNames(user="listener", item="song", rating="plays")
+    names = ReadOptions(columns=ColumnNames(user="listener", item="song", rating="plays"))
     assert read_catalogue(path, names).titles([1]) == ["One"]
     path.write_text("song,words\n1,One\n")
-    assert read_catalogue(path, ColumnNames(item="song", title="words")).titles([1]) == ["One"]
+    assert read_catalogue(
+        path, ReadOptions(columns=ColumnNames(item="song", title="words"))
+    ).titles([1]) == ["One"]
     with pytest.raises(InputError, match="--title-column"):
         read_catalogue(path, names)
 

@@ -52,8 +52,8 @@ def test_the_numbering_of_users_and_items_changes_nothing(pairs: Pairs, random: 
     columns = np.array(random.sample(range(len(interactions.items)), len(interactions.items)))
     matrix = csr_array(interactions.matrix.toarray()[rows][:, columns])
     shuffled = Interactions(
-        IdMap(interactions.users.index[rows], "integer"),
-        IdMap(interactions.items.index[columns], "integer"),
+        interactions.users.take(rows),
+        interactions.items.take(columns),
         matrix,
     )
     one, other = profile(interactions).to_json(), profile(shuffled).to_json()

@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recsys_vae.ingest.cleaning import CleaningOptions, clean
+from recsys_vae.ingest.cleaning import CleaningOptions
 from recsys_vae.ingest.sample import make_sample
+from tests.ingest.cleaned import clean
 
 SAMPLE = make_sample()
 RATINGS = SAMPLE.ratings

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_vae.errors import InputError
+from recsys_vae.ingest import parquet, text
 from recsys_vae.ingest.columns import ColumnNames
+from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.interactions import IdMap, Interactions
-from recsys_vae.scoring import histories
 from recsys_vae.scoring.histories import HistoryBlock, HistorySource, stored_blocks
 
 ITEMS = IdMap.of(range(10))
@@ -22,6 +23,12 @@ USERS = st.one_of(
     # Texts that no CSV reader takes for a number, a date, a truth value or nothing.
     st.lists(st.text("xyzäß", min_size=1), unique=True, min_size=1, max_size=12),
 )
+
+
+def in_pieces(patch: pytest.MonkeyPatch, rows: int) -> None:
+    """Read a few rows at a time; a row of text is about eight bytes."""
+    patch.setattr(text, "BLOCK_BYTES", 8 * rows)
+    patch.setattr(parquet, "ROWS", rows)
 
 
 @st.composite
@@ -89,7 +96,7 @@ def test_a_streamed_file_gives_what_grouping_in_memory_gives(
 ) -> None:
     frame = pd.DataFrame(rows, columns=["user", "item", "rating"])
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(histories, "ROWS_PER_READ", rows_per_read)
+        in_pieces(patch, rows_per_read)
         path = written(frame, Path(folder) / name, row_group)
         source = HistorySource(path=path, threshold=threshold, users_per_block=users_per_block)
         blocks = list(source.blocks(ITEMS))
@@ -148,7 +155,7 @@ def test_rows_of_a_user_that_are_apart_are_refused_by_the_users_name(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(histories, "ROWS_PER_READ", rows_per_read)
+    in_pieces(monkeypatch, rows_per_read)
     frame = pd.DataFrame({"user": ["a", "b", "b", "c", "b", "d"], "item": 1})
     path = written(frame, tmp_path / name)
     source = HistorySource(path=path, users_per_block=users_per_block)
@@ -161,10 +168,10 @@ def test_rows_of_a_user_that_are_apart_are_refused_by_the_users_name(
 def test_a_bad_row_deep_in_the_file_is_refused_by_its_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(histories, "ROWS_PER_READ", 4)
+    in_pieces(monkeypatch, 4)
     frame = pd.DataFrame({"user": ["u"] * 9 + [None], "item": 1})
     path = written(frame, tmp_path / "h.parquet")
-    with pytest.raises(InputError, match=r"h\.parquet, row 10, column 'user': the id is missing"):
+    with pytest.raises(InputError, match=r"h\.parquet, row 10: the user id is missing"):
         list(HistorySource(path=path).blocks(ITEMS))
 
 
@@ -182,7 +189,9 @@ def test_a_file_that_is_missing_or_truncated_is_refused(name: str, tmp_path: Pat
 
 def test_columns_can_be_named(tmp_path: Path) -> None:
     path = written(pd.DataFrame({"who": [1], "what": [2]}), tmp_path / "h.csv")
-    source = HistorySource(path=path, columns=ColumnNames(user="who", item="what"))
+    source = HistorySource(
+        path=path, reading=ReadOptions(columns=ColumnNames(user="who", item="what"))
+    )
     assert unrolled(source.blocks(ITEMS)) == ([(1, [2])], 0, 0)
 
 

@@ -1,0 +1,81 @@
+"""ready: the parts that others have published become a split."""
+
+from pathlib import Path
+from typing import Final
+
+from recsys_vae.errors import InputError
+from recsys_vae.files import check_replaceable
+from recsys_vae.ingest.readers import read_interactions
+from recsys_vae.ingest.reading import ReadOptions
+from recsys_vae.interactions import Interactions
+from recsys_vae.splitting import Split, save_split
+from recsys_vae.splitting.ready import Halves, ready_made, ready_made_strong
+from recsys_vae.splitting.split import CONTENTS, MANIFEST, counts
+from recsys_vae.tracking.runs import step_run
+
+_STRONG: Final = ("train", "validation_tr", "validation_te", "test_tr", "test_te")
+"""Files (with `.csv`, columns `uid` and `sid`) of the protocol of Liang et al., 2018."""
+
+
+def take_over(
+    *,
+    train: Path,
+    test: Path | None,
+    validation: Path | None = None,
+    validation_share: float = 0.1,
+    seed: int = 98765,
+    reading: ReadOptions | None = None,
+    out: Path,
+) -> Split:
+    """Make a split of published files, as they are: nothing is cleaned or counted as too few.
+
+    Args:
+        train: a file of interactions; or, without `test`, a folder of the Mult-VAE protocol
+            (`train.csv`, `validation_tr.csv`, `validation_te.csv`, `test_tr.csv`, `test_te.csv`).
+        test: a file of the same users' other interactions.
+        validation: likewise; None: `validation_share` of each user's `train`, drawn by `seed`.
+        validation_share: see there.
+        seed: of the draw.
+        reading: what the files do not say about themselves.
+        out: the folder to write the split to.
+
+    Returns:
+        The split, as written.
+
+    Raises:
+        InputError: a file is missing or cannot be used; nothing is written then.
+    """
+    check_replaceable(out, CONTENTS)
+    options = reading or ReadOptions()
+    with step_run("ready") as run:
+        if test is None:
+            made = _strong(train, options)
+        else:
+            made = ready_made(
+                _read(train, options),
+                _read(test, options),
+                validation=None if validation is None else _read(validation, options),
+                validation_share=validation_share,
+                seed=seed,
+            )
+        save_split(made, out)
+        run.params("ready", {"train": str(train), "test": str(test), "kind": made.kind})
+        run.dataset(made.train, "train", "ready")
+        run.metrics(counts(made))
+        run.artifact(out / MANIFEST)
+        return made
+
+
+def _read(path: Path, options: ReadOptions) -> Interactions:
+    return Interactions.from_frame(read_interactions(path, options)[["user", "item"]])
+
+
+def _strong(folder: Path, options: ReadOptions) -> Split:
+    absent = [f"{name}.csv" for name in _STRONG if not (folder / f"{name}.csv").is_file()]
+    if absent:
+        raise InputError(
+            f"{folder} has no {absent[0]}: give --test beside --train, or a folder with "
+            f"{', '.join(f'{name}.csv' for name in _STRONG)}"
+        )
+    train, *halves = (_read(folder / f"{name}.csv", options) for name in _STRONG)
+    return ready_made_strong(train, Halves(halves[0], halves[1]), Halves(halves[2], halves[3]))
