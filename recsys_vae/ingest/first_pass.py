@@ -89,10 +89,11 @@ def first_pass(source: Source, options: CleaningOptions, folder: Path) -> FirstP
         if right != wanted:
             raise _OtherThresholdError
 
-    for attempt in (STAR_THRESHOLD, 0.0, STAR_THRESHOLD):
+    for number, attempt in enumerate((STAR_THRESHOLD, 0.0, STAR_THRESHOLD)):
         wanted = attempt
         try:
-            return _Pass(source, options, folder, attempt, judge).run()
+            first = number == 0
+            return _Pass(source, options, folder, attempt, judge, early_judge=first).run()
         except _OtherThresholdError:
             continue
     raise AssertionError("the highest rating of all asks for one of the thresholds")
@@ -106,9 +107,11 @@ class _Pass:
         folder: Path,
         threshold: float,
         judge: Callable[[float], None],
+        *,
+        early_judge: bool = False,
     ) -> None:
         self._source, self._options, self._judge = source, options, judge
-        self._threshold = threshold
+        self._threshold, self._early_judge = threshold, early_judge
         # With other policies a repeated pair is made one row first.
         self._early = threshold if options.duplicates == "max" else None
         self._latest = latest_time()
@@ -120,7 +123,7 @@ class _Pass:
         self._seen = {READ: Seen()}
         self._highest: float | None = None
         self._columns: tuple[bool, bool] | None = None
-        self._name, self._before, self._records = "", 0, 0
+        self._name, self._before, self._records, self._before_this = "", 0, 0, 0
 
     def run(self) -> FirstPass:
         tasks = (self._task(ticket) for ticket in self._source.tickets(ROLES))
@@ -161,12 +164,13 @@ class _Pass:
                     "rows aside"
                 )
         self._before += block.records
+        self._before_this = self._records
         self._records += block.records
         self._same_columns(block)
         if block.highest is not None:
             self._highest = max(self._highest or 0.0, block.highest)
-            # Early, where it is certain or very likely; at the end, surely.
-            if self._highest > 5 or len(self._waiting) == self._seen[READ].rows == 0:
+            # Early once, where it is certain or very likely; at the end, surely.
+            if self._early_judge and (self._highest > 5 or not self._before_this):
                 self._judge(self._highest)
         self._waiting.append(block)
         full = self._users.add(block.user_ids, text=block.text, name=block.name)

@@ -88,8 +88,6 @@ def pieces_of(path: Path, format_: Format = "auto") -> tuple[Piece, ...]:
                 )
     except UNREADABLE as error:
         raise unreadable(path, error) from error
-    except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise unreadable(path, error) from error
     formats = sorted({piece.format for piece in pieces})
     if len(formats) > 1:
         raise InputError(

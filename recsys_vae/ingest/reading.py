@@ -1,5 +1,7 @@
 """How a file of interactions is to be read, and the sentence for one that cannot be."""
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -13,7 +15,10 @@ Format = Literal["auto", "csv", "parquet", "jsonl", "adjacency", "netflix"]
 FORMATS: Final[tuple[Format, ...]] = (
     "auto", "csv", "parquet", "jsonl", "adjacency", "netflix"
 )  # fmt: skip
-UNREADABLE: Final = (pa.ArrowException, OSError, EOFError, UnicodeError)
+UNREADABLE: Final = (
+    pa.ArrowException, OSError, EOFError, UnicodeError, zipfile.BadZipFile, zlib.error,
+    NotImplementedError, RuntimeError,
+)  # fmt: skip
 """What pyarrow, the decompressors and the decoders raise for files that they cannot read."""
 
 

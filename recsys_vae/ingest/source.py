@@ -111,7 +111,11 @@ def _look(piece: Piece, options: ReadOptions) -> str:
         return "netflix"
     # Rows have equally many fields; lists of numbers have not.
     whole = lines[:-1] or lines
-    numbers = options.delimiter is None and all(_NUMBERS.fullmatch(line) for line in whole)
+    numbers = (
+        options.delimiter is None
+        and bool(whole)
+        and all(_NUMBERS.fullmatch(line) for line in whole)
+    )
     if numbers and (len({line.count(b" ") for line in whole}) > 1 or whole[0].count(b" ") > 3):
         return "adjacency"
     return "csv"
