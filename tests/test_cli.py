@@ -26,7 +26,7 @@ _BAD_FILES = {
     "a NaN rating": ("bad.csv", _HEADER + "1,2,4\n1,3,nan\n", "row 2.*missing.*--max-rejected"),
     "a missing rating": ("bad.csv", _HEADER + "1,2,4\n1,3,\n", "row 2.*missing.*--max-rejected"),
     "an infinite rating": ("bad.csv", _HEADER + "1,2,4\n1,3,inf\n", "row 2.*inf.*--max-rejected"),
-    "a missing id": ("bad.csv", _HEADER + "1,2,4\n1,,4\n", "row 2.*movieId"),
+    "a missing id": ("bad.csv", _HEADER + "1,2,4\n1,,4\n", "row 2.*item id is missing"),
     "a row too long": ("bad.csv", _HEADER + "1,2,4\n1,2,3,4\n", "bad.csv"),
     "ratings all too low": ("bad.csv", _HEADER + "1,2,1\n1,3,2\n", "--threshold"),
     "users with too few items": ("bad.csv", _HEADER + "1,2,5\n1,3,5\n", "--min-user-items"),
@@ -65,7 +65,7 @@ _TRAINED = ("train", "--split", "ratings/split")
 _JUDGED = ("evaluate", "--split", "ratings/split", "--model")
 _BAD_OPTIONS = {
     "missing file": (("ingest", "--data", "nowhere.csv"), "nowhere.csv"),
-    "a folder for a file": (("ingest", "--data", "ratings"), "folder"),
+    "a folder of something else": (("ingest", "--data", "ratings"), "unknown suffix"),
     "missing titles": (("ingest", "--data", "ratings.csv", "--items", "no.csv"), "no.csv"),
     "a column that is not there": (
         ("ingest", "--data", "ratings.csv", "--user-column", "who"),

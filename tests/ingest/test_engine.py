@@ -3,7 +3,7 @@
 import itertools
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -58,7 +58,7 @@ def oracle(rows: list[Any], options: CleaningOptions) -> set[tuple[int, int, int
         frame = frame[frame["time"] >= options.since]
     if options.deny_users:
         frame = frame[~frame["user"].astype(str).isin(options.deny_users)]
-    order = {
+    order: dict[str, tuple[list[str], Literal["first", "last"]]] = {
         "max": (["rating", "time"], "last"),
         "last": (["time", "rating"], "last"),
         "sum": (["time"], "last"),
@@ -71,7 +71,7 @@ def oracle(rows: list[Any], options: CleaningOptions) -> set[tuple[int, int, int
         by, keep = order[options.duplicates]
         sums = frame.groupby(["user", "item"])["rating"].transform("sum")
         frame = frame.assign(rating=sums) if options.duplicates == "sum" else frame
-        kept = frame.sort_values(by, kind="stable").drop_duplicates(["user", "item"], keep=keep)  # type: ignore[arg-type] # pandas wants the literal
+        kept = frame.sort_values(by, kind="stable").drop_duplicates(["user", "item"], keep=keep)
     kept = kept[kept["rating"] > options.threshold]
     while True:
         few_users = kept.groupby("user")["item"].transform("size") < options.min_user_items
