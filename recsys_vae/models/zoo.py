@@ -15,6 +15,7 @@ from recsys_vae.files import atomic_folder, read_json, write_json
 from recsys_vae.interactions.store import check_sums, file_sum, load_ids, save_ids
 from recsys_vae.models.als import ALS, ALSConfig
 from recsys_vae.models.base import ModelConfig, Recommender
+from recsys_vae.models.ease import EASE, EASEConfig
 from recsys_vae.models.mult_dae import MultDAE, MultDAEConfig
 from recsys_vae.models.mult_vae import MultVAE, MultVAEConfig
 from recsys_vae.models.popularity import Popularity, PopularityConfig
@@ -49,6 +50,7 @@ ZOO: Final[dict[str, Entry]] = {
         MultDAE, MultDAEConfig, "denoising autoencoder, multinomial likelihood (Liang 2018)"
     ),
     ALS.name: Entry(ALS, ALSConfig, "implicit matrix factorisation, folded in (Hu 2008)"),
+    EASE.name: Entry(EASE, EASEConfig, "linear item-to-item model in closed form (Steck 2019)"),
     Popularity.name: Entry(Popularity, PopularityConfig, "what most users took"),
 }
 
