@@ -15,7 +15,7 @@ import argparse
 import json
 import time
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ _USERS_AT_ONCE = 500
 
 PUBLISHED: dict[str, dict[str, Any]] = {
     "ease": {"ridge": 80.0},
-    "graph-filter": {"low_pass": 0.3, "rank": 256},
+    "graph-filter": {"rank": 256, "low_pass": 0.3},
 }
 """Settings that a paper gives for these files, with which nothing is left to choose."""
 
@@ -173,8 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--validation", action="store_true", help="stay on the training file")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args(arguments)
-    chosen: Callable[[str], Any] = lambda text: next(iter(tomllib.loads(text).items()))  # noqa: E731
-    settings = dict(map(chosen, asked.set))
+    settings = tomllib.loads("\n".join(asked.set))
     for name in asked.models:
         parts = [name, *asked.set, *(["validation"] if asked.validation else [])]
         parts += [f"seed={asked.seed}"] if asked.seed else []
