@@ -28,7 +28,7 @@ from scipy.sparse import csr_array
 from benchmarks.machine import stamp
 from recsys_vae.evaluation.metrics import hits, ndcg, recall
 from recsys_vae.files import write_json
-from recsys_vae.interactions import IdMap, Interactions
+from recsys_vae.interactions import Interactions
 from recsys_vae.models.base import FitOptions, Recommender
 from recsys_vae.models.zoo import make_model
 from recsys_vae.ranking import rank

@@ -23,8 +23,8 @@ class BPRConfig(ModelConfig):
         default=None,
         ge=0,
         le=1e9,
-        description="ridge on each factor; None: the best on validation among 0.001, 0.003, 0.01, "
-        "0.03, 0.1 (0.01 where nothing validates)",
+        description="ridge on each factor; None: the best on validation among 0.0001, 0.0003, "
+        "0.001, 0.003, 0.01 (0.001 where nothing validates)",
     )
     iterations: int = Field(
         default=100, ge=1, le=100_000, description="passes; each draws a pair per interaction"
@@ -38,8 +38,8 @@ class BPR(ArrayRecommender):
     and items j that u did not, drawn in proportion to how often they were taken, by stochastic
     gradient steps in one thread (with more the same seed gives other factors).
 
-    Every user, trained on or not, is scored by x_u as far as the history tells it: by the linear map
-    from sum and mean of the factors of the user's items that fits the training users' learned
+    Every user, trained on or not, is scored by x_u as far as the history tells it: by the linear
+    map from sum and mean of the factors of the user's items that fits the training users' learned
     factors best (see `factors.fold_in_map`). The learned factors themselves are not kept.
 
     Source: S. Rendle et al., BPR: Bayesian Personalized Ranking from Implicit Feedback, UAI 2009,
@@ -49,7 +49,7 @@ class BPR(ArrayRecommender):
     name: ClassVar[str] = "bpr"
     per_item: ClassVar[tuple[str, ...]] = ("item_factors_IF", "item_bias_I")
     candidates: ClassVar[tuple[dict[str, Any], ...]] = tuple(
-        {"regularization": ridge} for ridge in (0.01, 0.001, 0.003, 0.03, 0.1)
+        {"regularization": ridge} for ridge in (0.001, 0.0001, 0.0003, 0.003, 0.01)
     )
 
     def __init__(self, config: BPRConfig | None = None) -> None:

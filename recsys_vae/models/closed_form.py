@@ -8,7 +8,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from recsys_vae.interactions import IdMap, Interactions
-from recsys_vae.models.base import FitOptions, ModelConfig, NotFittedError
+from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig, NotFittedError
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -37,6 +37,10 @@ class ArrayRecommender(ABC):
     def learn(self, train: Interactions, options: FitOptions) -> Arrays:
         """Learn from the training users with the settings in `config`; give what scoring needs."""
 
+    @abstractmethod
+    def score(self, given: csr_array) -> FloatMatrix:
+        """Score all items for some users: scores_BI."""
+
     @property
     def config(self) -> ModelConfig:
         """The hyper-parameters, after a fit those that were chosen."""
@@ -62,6 +66,8 @@ class ArrayRecommender(ABC):
             # Scoring, and the saved model, need the settings that were fitted with.
             self._config = config
             if self.relearns or not arrays:
+                # What was learned before may be large: it goes, unless it is the best so far.
+                self._items, self._arrays, arrays = None, {}, {}
                 arrays = self.learn(train, options)
             self.restore(train.items, arrays)
             if validate is None:

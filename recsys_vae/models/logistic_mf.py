@@ -23,12 +23,12 @@ class LogisticMFConfig(ModelConfig):
         default=None,
         ge=0,
         le=1e9,
-        description="ridge on each factor; None: the best on validation among 0.1, 0.3, 0.6, 2, 6 "
-        "(0.6 where nothing validates)",
+        description="ridge on each factor; None: the best on validation among 0.3, 0.6, 1, 2, 4 "
+        "(1 where nothing validates)",
     )
     iterations: int = Field(default=30, ge=1, le=100_000, description="alternations")
     neg_prop: int = Field(
-        default=30, ge=1, le=100_000, description="items not taken, drawn for each one taken"
+        default=5, ge=1, le=100_000, description="items not taken, drawn for each one taken"
     )
 
 
@@ -39,8 +39,8 @@ class LogisticMF(ArrayRecommender):
     was not (a sample) + lambda / 2 |parameters|^2 by alternating gradient steps on users and items.
     The bias that the source also gives a user is left out of the scores: it moves no rank.
 
-    Every user, trained on or not, is scored by x_u as far as the history tells it: by the linear map
-    from sum and mean of the factors of the user's items that fits the training users' learned
+    Every user, trained on or not, is scored by x_u as far as the history tells it: by the linear
+    map from sum and mean of the factors of the user's items that fits the training users' learned
     factors best (see `factors.fold_in_map`). The learned factors themselves are not kept.
 
     Source: C. Johnson, Logistic Matrix Factorization for Implicit Feedback Data, NeurIPS workshop
@@ -50,7 +50,7 @@ class LogisticMF(ArrayRecommender):
     name: ClassVar[str] = "logistic-mf"
     per_item: ClassVar[tuple[str, ...]] = ("item_factors_IF", "item_bias_I")
     candidates: ClassVar[tuple[dict[str, Any], ...]] = tuple(
-        {"regularization": ridge} for ridge in (0.6, 0.1, 0.3, 2.0, 6.0)
+        {"regularization": ridge} for ridge in (1.0, 0.3, 0.6, 2.0, 4.0)
     )
 
     def __init__(self, config: LogisticMFConfig | None = None) -> None:

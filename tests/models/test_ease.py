@@ -66,20 +66,28 @@ def test_scores_add_up_the_rows_of_what_was_taken() -> None:
     assert np.array_equal(model.score(csr_array(history))[0], weights[2] + weights[7])
 
 
-def test_a_fit_holds_one_matrix_of_items_by_items(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("ridge", "matrices"), [(5.0, 1), (None, 2)])
+def test_a_fit_holds_one_matrix_of_items_by_items_and_a_choice_two(
+    monkeypatch: pytest.MonkeyPatch, ridge: float | None, matrices: int
+) -> None:
     n_items = 1_500
     monkeypatch.setattr(ease, "_COLUMNS_AT_ONCE", 32)
     train = made_up(200, n_items, 0.01, 0)
-    model = EASE(EASEConfig(ridge=5.0))
+    judged: list[Recommender] = []
+
+    def worse_and_worse(model: Recommender) -> float:
+        judged.append(model)
+        return -len(judged)
+
     tracemalloc.start()
     try:
-        model.fit(train, FitOptions())
+        EASE(EASEConfig(ridge=ridge)).fit(train, FitOptions(validate=worse_and_worse))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    matrix = 4 * n_items**2
-    # Beside the matrix: blocks of 32 columns and the sparse input, less than a tenth of it.
-    assert matrix <= peak < 1.2 * matrix
+    whole = 4 * n_items**2
+    # Beside the matrices: blocks of 32 columns and the sparse input, less than a tenth of one.
+    assert matrices * whole <= peak < (matrices + 0.2) * whole
 
 
 def test_a_ridge_too_small_for_float32_is_refused_in_one_sentence() -> None:

@@ -50,12 +50,14 @@ def test_folded_in_users_are_scored_as_the_library_scores_them(
     from implicit.cpu.bpr import BayesianPersonalizedRanking
     from implicit.cpu.lmf import LogisticMatrixFactorization
 
-    settings = {"factors": 4, "regularization": 0.05, "learning_rate": 0.1, "iterations": 50}
+    settings: dict[str, float]
     model: Recommender
     if kind == "bpr":
+        settings = {"factors": 4, "regularization": 0.05, "learning_rate": 0.1, "iterations": 50}
         library = BayesianPersonalizedRanking(**settings, num_threads=1, random_state=0)
         model = BPR(BPRConfig.model_validate(settings))
     else:
+        settings = {"factors": 4, "regularization": 0.6, "learning_rate": 1.0, "iterations": 30}
         library = LogisticMatrixFactorization(**settings, num_threads=1, random_state=0)
         model = LogisticMF(LogisticMFConfig.model_validate(settings))
     matrix = checkerboard.train.matrix
@@ -66,6 +68,6 @@ def test_folded_in_users_are_scored_as_the_library_scores_them(
     expected -= expected.mean(axis=1, keepdims=True)
     scores = scores - scores.mean(axis=1, keepdims=True)
     for mine, theirs in zip(scores, expected, strict=True):
-        # Users with the same history differ by the negatives that were drawn for them: 0.92 was
-        # seen. A history of the other colour correlates negatively.
-        assert np.corrcoef(mine, theirs)[0, 1] > 0.85
+        # Users with the same history differ by the negatives that were drawn for them; a history
+        # of the other colour correlates negatively.
+        assert np.corrcoef(mine, theirs)[0, 1] > 0.95

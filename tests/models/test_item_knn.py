@@ -39,7 +39,8 @@ def _weights(X: Matrix, weighting: Weighting) -> Matrix:
     idf_U = np.log(X.shape[1] / (1 + X.sum(axis=1)))[:, None]
     if weighting == "bm25":
         length_I = 1 - 0.6 + 0.6 * X.sum(axis=0) / X.sum(axis=0).mean()
-        return X * (2.0 + 1) / (2.0 * length_I + X) * idf_U
+        saturated: Matrix = X * (2.0 + 1) / (2.0 * length_I + X) * idf_U
+        return saturated
     weights: Matrix = X * idf_U if weighting == "tf-idf" else X
     scaled: Matrix = weights / np.linalg.norm(weights, axis=0)
     return scaled
@@ -48,9 +49,7 @@ def _weights(X: Matrix, weighting: Weighting) -> Matrix:
 @pytest.mark.parametrize("weighting", ["cosine", "tf-idf", "bm25"])
 def test_similarities_are_products_of_the_weighted_columns(weighting: Weighting) -> None:
     train = made_up(40, 15, 0.3, 0)
-    config = ItemKNNConfig(
-        weighting=weighting, neighbours=15, bm25_saturation=2.0, bm25_length=0.6
-    )
+    config = ItemKNNConfig(weighting=weighting, neighbours=15, bm25_saturation=2.0, bm25_length=0.6)
     scores = ItemKNN(config).fit(train, FitOptions()).score(train.matrix)
     X = train.matrix.toarray().astype(np.float64)
     W = _weights(X, weighting)

@@ -43,7 +43,8 @@ def test_an_item_keeps_its_score_when_others_leave_the_catalogue() -> None:
     many = Interactions.from_frame(pd.DataFrame({"user": [0] * 4, "item": ["a", "b", "c", "d"]}))
     nobody = Random().fit(few, FitOptions()).score(csr_array((1, 2), dtype=np.float32))
     assert np.array_equal(
-        nobody, Random().fit(many, FitOptions()).score(csr_array((1, 4), dtype=np.float32))[:, [1, 3]]
+        nobody,
+        Random().fit(many, FitOptions()).score(csr_array((1, 4), dtype=np.float32))[:, [1, 3]],
     )
 
 
