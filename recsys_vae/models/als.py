@@ -4,17 +4,13 @@ import os
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 from scipy.sparse import csr_array, csr_matrix
 from threadpoolctl import threadpool_limits
 
 from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig
-from recsys_vae.models.closed_form import ArrayRecommender
-
-_CANDIDATES = (0.1, 1.0, 5.0, 20.0, 50.0)
-_UNJUDGED = (5.0,)
+from recsys_vae.models.closed_form import ArrayRecommender, Arrays
 
 
 class ALSConfig(ModelConfig):
@@ -45,35 +41,23 @@ class ALS(ArrayRecommender):
 
     name: ClassVar[str] = "als"
     per_item: ClassVar[tuple[str, ...]] = ("item_factors_IF",)
+    candidates: ClassVar[tuple[dict[str, Any], ...]] = tuple(
+        {"regularization": ridge} for ridge in (5.0, 0.1, 1.0, 20.0, 50.0)
+    )
 
     def __init__(self, config: ALSConfig | None = None) -> None:
         """Describe the model."""
-        self._asked = config or ALSConfig()
-        super().__init__(self._asked)
+        super().__init__(config or ALSConfig())
         self._solver: Any = None
 
-    def learn(self, train: Interactions, options: FitOptions) -> dict[str, npt.NDArray[Any]]:
+    def learn(self, train: Interactions, options: FitOptions) -> Arrays:
         """Alternate; the items' factors are kept, the training users' are not needed."""
-        candidates: tuple[float | None, ...] = (self._asked.regularization,)
-        if self._asked.regularization is None:
-            candidates = _UNJUDGED if options.validate is None else _CANDIDATES
-        best, chosen = -np.inf, (self._config, dict[str, npt.NDArray[Any]]())
-        for regularization in candidates:
-            # Folding users in, and the saved model, need the value that was fitted with.
-            self._config = self._asked.model_copy(update={"regularization": regularization})
-            solver = self._new_solver(options.seed)
-            with threadpool_limits(limits=1, user_api="blas"):
-                solver.fit(csr_matrix(train.matrix), show_progress=False)
-            arrays = {"item_factors_IF": np.ascontiguousarray(solver.item_factors)}
-            if len(candidates) == 1 or options.validate is None:
-                return arrays
-            metric = options.validate(self.restore(train.items, arrays))
-            if metric > best:
-                best, chosen = metric, (self._config, arrays)
-        self._config, arrays = chosen
-        return arrays
+        solver = self._new_solver(options.seed)
+        with threadpool_limits(limits=1, user_api="blas"):
+            solver.fit(csr_matrix(train.matrix), show_progress=False)
+        return {"item_factors_IF": np.ascontiguousarray(solver.item_factors)}
 
-    def restore(self, items: IdMap, arrays: dict[str, npt.NDArray[Any]]) -> Self:
+    def restore(self, items: IdMap, arrays: Arrays) -> Self:
         """Take up the items' factors; returns itself, ready to score."""
         super().restore(items, arrays)
         self._solver = self._new_solver(seed=0)

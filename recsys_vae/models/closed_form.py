@@ -1,12 +1,16 @@
-"""What recommenders without gradient steps share: items and arrays that were learned."""
+"""What recommenders without gradient steps share: settings chosen on validation, learned arrays."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 
 from recsys_vae.interactions import IdMap, Interactions
-from recsys_vae.models.base import FitOptions, ModelConfig, NotFittedError
+from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig, NotFittedError
+
+Arrays = dict[str, npt.NDArray[Any]]
 
 
 class ArrayRecommender(ABC):
@@ -15,21 +19,31 @@ class ArrayRecommender(ABC):
     name: ClassVar[str]
     folds_in: ClassVar[bool] = True
     per_item: ClassVar[tuple[str, ...]]
-    """Names of the learned arrays; each has one row an item."""
+    """Names of the learned arrays that have one row an item."""
+    candidates: ClassVar[tuple[dict[str, Any], ...]] = ({},)
+    """Settings to choose among on validation where they are None in the config; the first of them
+    holds where nothing validates."""
+    relearns: ClassVar[bool] = True
+    """Whether candidates differ in what is learned; otherwise they differ in the scoring only."""
 
     def __init__(self, config: ModelConfig) -> None:
         """Describe a model; it can score once fitted or restored."""
+        self._asked = config
         self._config = config
         self._items: IdMap | None = None
-        self._arrays: dict[str, npt.NDArray[Any]] = {}
+        self._arrays: Arrays = {}
 
     @abstractmethod
-    def learn(self, train: Interactions, options: FitOptions) -> dict[str, npt.NDArray[Any]]:
-        """Learn from the training users; give what scoring needs, by name."""
+    def learn(self, train: Interactions, options: FitOptions) -> Arrays:
+        """Learn from the training users with the settings in `config`; give what scoring needs."""
+
+    @abstractmethod
+    def score(self, given: csr_array) -> FloatMatrix:
+        """Score all items for some users: scores_BI."""
 
     @property
     def config(self) -> ModelConfig:
-        """The hyper-parameters."""
+        """The hyper-parameters, after a fit those that were chosen."""
         return self._config
 
     @property
@@ -40,19 +54,66 @@ class ArrayRecommender(ABC):
         return self._items
 
     def fit(self, train: Interactions, options: FitOptions) -> Self:
-        """Learn from the training users; returns itself."""
-        return self.restore(train.items, self.learn(train, options))
+        """Learn from the training users, with the settings that validate best; returns itself.
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        The best candidate so far is held in memory beside the one that is being judged.
+        """
+        tried = self._to_try()
+        validate = options.validate if len(tried) > 1 else None
+        arrays: Arrays = {}
+        best, chosen = -np.inf, (tried[0], arrays)
+        for config in tried if validate else tried[:1]:
+            # Scoring, and the saved model, need the settings that were fitted with.
+            self._config = config
+            if self.relearns or not arrays:
+                # What was learned before may be large: it goes, unless it is the best so far.
+                self._items, self._arrays, arrays = None, {}, {}
+                arrays = self.learn(train, options)
+            self.restore(train.items, arrays)
+            if validate is None:
+                return self
+            metric = validate(self)
+            if metric > best or not chosen[1]:
+                best, chosen = metric, (config, arrays)
+        self._config, arrays = chosen
+        return self.restore(train.items, arrays)
+
+    def _to_try(self) -> list[ModelConfig]:
+        asked = self._asked.model_dump()
+        tried: list[ModelConfig] = []
+        for candidate in self.candidates:
+            free = {name: value for name, value in candidate.items() if asked[name] is None}
+            config = self._asked.model_copy(update=free)
+            if config not in tried:
+                tried.append(config)
+        return tried
+
+    def arrays(self) -> Arrays:
         """Give what was learned, by name."""
         if self._items is None:
             raise NotFittedError(f"{self.name} has not been fitted")
         return self._arrays
 
-    def restore(self, items: IdMap, arrays: dict[str, npt.NDArray[Any]]) -> Self:
+    def restore(self, items: IdMap, arrays: Arrays) -> Self:
         """Take up what was learned; returns itself, ready to score."""
         for name in self.per_item:
             if name not in arrays or len(arrays[name]) != len(items):
                 raise ValueError(f"{self.name} needs {name} with one row an item")
         self._items, self._arrays = items, arrays
         return self
+
+
+def sparse_parts(name: str, matrix: csr_array) -> Arrays:
+    """Take a sparse matrix apart into arrays that can be saved; `join_parts` is the way back."""
+    return {f"{name}.{part}": getattr(matrix, part) for part in ("data", "indices", "indptr")}
+
+
+def join_parts(name: str, arrays: Arrays, n_items: int) -> csr_array:
+    """Put an (n_items, n_items) matrix together again, without a copy.
+
+    Raises:
+        KeyError: a part is missing.
+        ValueError: the parts do not fit together.
+    """
+    data, indices, indptr = (arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
+    return csr_array((data, indices, indptr), shape=(n_items, n_items))

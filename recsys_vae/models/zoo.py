@@ -15,9 +15,15 @@ from recsys_vae.files import atomic_folder, read_json, write_json
 from recsys_vae.interactions.store import check_sums, file_sum, load_ids, save_ids
 from recsys_vae.models.als import ALS, ALSConfig
 from recsys_vae.models.base import ModelConfig, Recommender
+from recsys_vae.models.bpr import BPR, BPRConfig
+from recsys_vae.models.ease import EASE, EASEConfig
+from recsys_vae.models.graph_filter import GraphFilter, GraphFilterConfig
+from recsys_vae.models.item_knn import ItemKNN, ItemKNNConfig
+from recsys_vae.models.logistic_mf import LogisticMF, LogisticMFConfig
 from recsys_vae.models.mult_dae import MultDAE, MultDAEConfig
 from recsys_vae.models.mult_vae import MultVAE, MultVAEConfig
 from recsys_vae.models.popularity import Popularity, PopularityConfig
+from recsys_vae.models.random import Random, RandomConfig
 
 FORMAT_VERSION = 1
 MANIFEST = "model.json"
@@ -48,8 +54,20 @@ ZOO: Final[dict[str, Entry]] = {
     MultDAE.name: Entry(
         MultDAE, MultDAEConfig, "denoising autoencoder, multinomial likelihood (Liang 2018)"
     ),
+    EASE.name: Entry(EASE, EASEConfig, "linear item-to-item model, closed form (Steck 2019)"),
+    GraphFilter.name: Entry(
+        GraphFilter, GraphFilterConfig, "co-occurrence and ideal low-pass, GF-CF (Shen 2021)"
+    ),
+    ItemKNN.name: Entry(
+        ItemKNN, ItemKNNConfig, "nearest items by cosine, TF-IDF or BM25 (Sarwar 2001)"
+    ),
     ALS.name: Entry(ALS, ALSConfig, "implicit matrix factorisation, folded in (Hu 2008)"),
+    BPR.name: Entry(BPR, BPRConfig, "factors by pairwise ranking, folded in (Rendle 2009)"),
+    LogisticMF.name: Entry(
+        LogisticMF, LogisticMFConfig, "factors by log-odds, folded in (Johnson 2014)"
+    ),
     Popularity.name: Entry(Popularity, PopularityConfig, "what most users took"),
+    Random.name: Entry(Random, RandomConfig, "what chance gives: the floor"),
 }
 
 
