@@ -189,7 +189,8 @@ def _has_header(rows: list[list[str]], options: ReadOptions) -> bool:
     first = [name.strip() for name in rows[0]]
     named = (getattr(options.columns, role) for role in ("user", "item", "rating", "timestamp"))
     given = [name for name in named if name is not None]
-    if any(name in first for name in given):
+    # A number is a position where there is no header, and may well be a value, too.
+    if any(name in first for name in given if not name.isdecimal()):
         return True
     if given and all(name.isdecimal() for name in given):
         return False
