@@ -170,7 +170,9 @@ def ingest_command(card: "Card", folder: Path) -> str:
     reading = ["--format", read.format]
     if read.format == "csv":
         reading += ["--delimiter", {"\t": "tab"}.get(read.delimiter, read.delimiter)]
-        reading += ["--header", "yes" if read.header else "no", "--quote", read.quote or "none"]
+        reading += ["--header", "yes" if read.header else "no"]
+        if read.quote != '"':
+            reading += ["--quote", read.quote or "none"]
     if read.encoding != "utf-8":
         reading += ["--encoding", read.encoding]
     for role, name in read.columns.given().items():
