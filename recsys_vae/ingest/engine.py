@@ -24,7 +24,7 @@ from recsys_vae.ingest.source import Source
 from recsys_vae.interactions import IdMap
 from recsys_vae.interactions.store import Rows, save_rows
 
-_ROWS_AT_ONCE: Final = 1 << 22
+_ROWS_AT_ONCE: Final = 1 << 21
 """Rows of one group of users that are sorted together."""
 
 
@@ -86,20 +86,19 @@ def _second_pass(
     items, item_places = _sorted(read, "items", last.items)
     _merge_all(read, user_places, item_places, len(users), len(items), options, merged, steps)
     _refuse_nothing(len(merged), read, source)
-    kept_users, kept_items = find_core(
+    core = find_core(
         merged,
         len(users),
         len(items),
         min_user_items=options.min_user_items,
         min_item_users=options.min_item_users,
     )
-    lengths = _lengths(merged, kept_users, kept_items)
     least = f"{options.min_user_items} items, items with >= {options.min_item_users} users"
-    rows = int(lengths.sum())
+    rows = int(core.lengths.sum())
     steps.append(
         Step(
-            f"users with >= {least}", len(merged), rows, int(kept_users.sum()),
-            int(kept_items.sum()),
+            f"users with >= {least}", len(merged), rows, int(core.users.sum()),
+            int(core.items.sum()),
         )
     )  # fmt: skip
     if not rows:
@@ -110,10 +109,10 @@ def _second_pass(
         )
     fingerprint = save_rows(
         folder,
-        users.take(np.flatnonzero(kept_users)),
-        items.take(np.flatnonzero(kept_items)),
-        lengths[kept_users],
-        _final_rows(merged, kept_users, kept_items),
+        users.take(np.flatnonzero(core.users)),
+        items.take(np.flatnonzero(core.items)),
+        core.lengths[core.users],
+        _final_rows(merged, core.users, core.items),
     )
     account = Account(tuple(steps), read.threshold, read.rejected, read.has_times)
     return Stored(account, fingerprint)
@@ -164,8 +163,11 @@ def _merge_all(
     late = None if options.duplicates == "max" else read.threshold
 
     def task(begin: int, end: int) -> Callable[[], Merged]:
-        group = Pairs.joined(list(_group(read.store, user_places, item_places, begin, end)))
-        return lambda: merge(group, n_items, options, late)
+        def gather_and_merge() -> Merged:
+            parts = list(_group(read.store, user_places, item_places, begin, end))
+            return merge(Pairs.joined(parts), n_items, options, late)
+
+        return gather_and_merge
 
     totals: dict[str, tuple[int, int, npt.NDArray[np.bool_]]] = {}
     groups = itertools.pairwise(bounds)
@@ -198,25 +200,22 @@ def _group(
         yield Pairs(users, item_places[part.item], part.rating, part.time)
 
 
-def _lengths(
-    merged: PairStore, users: npt.NDArray[np.bool_], items: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.int64]:
-    lengths = np.zeros(len(users), dtype=np.int64)
-    for part in merged.parts():
-        kept = users[part.user] & items[part.item]
-        lengths += np.bincount(part.user[kept], minlength=len(users))
-    return lengths
-
-
 def _final_rows(
     merged: PairStore, users: npt.NDArray[np.bool_], items: npt.NDArray[np.bool_]
 ) -> Iterator[Rows]:
     numbers = (np.cumsum(items) - 1).astype(np.int32)
     whole = bool(users.all() and items.all())
-    for part in merged.parts():
-        if not whole:
-            part = part.take(users[part.user] & items[part.item])
-        yield Rows(numbers[part.item], None, part.time)
+
+    def task(part: Pairs) -> Callable[[], Rows]:
+        def finish() -> Rows:
+            kept = part
+            if not whole:
+                kept = part.take(np.flatnonzero(users[part.user] & items[part.item]))
+            return Rows(numbers[kept.item], None, kept.time)
+
+        return finish
+
+    yield from in_order(task(part) for part in merged.parts())
 
 
 def _refuse_nothing(rows: int, read: FirstPass, source: Source) -> None:

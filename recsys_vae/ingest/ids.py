@@ -62,6 +62,12 @@ class Numbering:
             InputError: earlier ids are of another type.
         """
         before = self._known if self._known is not None else next(iter(self._waiting), None)
+        if before is not None and before.type != ids.type and self.text and text:
+            # From text an integer is its spelling: some block has an id that is none.
+            ids = ids.cast(pa.large_string())
+            self._known = None if self._known is None else self._known.cast(ids.type)
+            self._waiting = [one.cast(ids.type) for one in self._waiting]
+            before = ids
         if before is not None and before.type != ids.type:
             kinds = {pa.int64(): "integers"}
             raise InputError(
@@ -121,7 +127,9 @@ def sorted_map(
 
 
 def encoded(column: pa.ChunkedArray, *, fresh: bool) -> tuple[npt.NDArray[np.int32], pa.Array]:
-    """Give a column of ids as codes and the distinct ids they stand for, int64 or large_string.
+    """Give a column of ids as codes and the ids they stand for, int64 or large_string.
+
+    Nearly distinct: an id may stand there twice.
 
     Args:
         column: strings, integers or dictionaries of them, without nulls.
@@ -131,9 +139,34 @@ def encoded(column: pa.ChunkedArray, *, fresh: bool) -> tuple[npt.NDArray[np.int
     if pa.types.is_dictionary(kind) and not (fresh and column.num_chunks == 1):
         column = column.cast(kind.value_type)
     array = column.combine_chunks()
+    if pa.types.is_integer(array.type) and len(array):
+        found = _encoded_integers(array.cast(pa.int64()))
+        if found is not None:
+            return found
     if not pa.types.is_dictionary(array.type):
         array = array.dictionary_encode()
     if isinstance(array, pa.ChunkedArray):
         array = array.unify_dictionaries().combine_chunks()
     wide = pa.int64() if pa.types.is_integer(array.type.value_type) else pa.large_string()
     return np.asarray(array.indices, dtype=np.int32), array.dictionary.cast(wide)
+
+
+def _encoded_integers(array: pa.Array) -> tuple[npt.NDArray[np.int32], pa.Array] | None:
+    """Encode integers that come in runs or lie close together; None where they do neither."""
+    values = np.asarray(array)
+    starts = np.empty(len(values), dtype=bool)
+    starts[0] = True
+    np.not_equal(values[1:], values[:-1], out=starts[1:])
+    firsts = np.flatnonzero(starts)
+    if 8 * len(firsts) <= len(values):
+        # The ids of a file that is sorted by user; one that comes back is named twice, no harm.
+        return np.cumsum(starts, dtype=np.int32) - np.int32(1), pa.array(values[firsts])
+    low = int(values.min())
+    width = int(values.max()) - low + 1
+    if width > 2 * len(values):
+        return None
+    places = np.zeros(width, dtype=np.int32)
+    places[values - low] = 1
+    present = np.flatnonzero(places)
+    places[present] = np.arange(len(present), dtype=np.int32)
+    return places[values - low], pa.array(present + low)

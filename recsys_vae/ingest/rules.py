@@ -1,7 +1,7 @@
 """The steps that look at one row at a time; any block, in any thread."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -94,14 +94,11 @@ def prepare(checked: Checked, options: CleaningOptions, threshold: float | None)
     _keep_listed(rows, checked, options)
     if threshold is not None and rating is not None:
         rows.keep(rating > threshold, threshold_name(threshold))
-    kept = rows.kept
     return Prepared(
         checked.name, checked.records, checked.text, checked.rejected, checked.user_ids,
-        checked.item_ids, rows.left, highest,
-        checked.user if kept is None else checked.user[kept],
-        checked.item if kept is None else checked.item[kept],
-        rating if rating is None or kept is None else rating[kept],
-        checked.time if checked.time is None or kept is None else checked.time[kept],
+        checked.item_ids, rows.left, highest, rows.user, rows.item,
+        None if rating is None else rows.of(rating),
+        None if checked.time is None else rows.of(checked.time),
     )  # fmt: skip
 
 
@@ -133,22 +130,29 @@ class _Rows:
 
     def __init__(self, checked: Checked) -> None:
         self._checked = checked
-        self.kept: Flags | None = None
+        self._flags: Flags | None = None
+        self._numbers: npt.NDArray[np.intp] | None = None
+        self.user, self.item = checked.user, checked.item
         self.left: dict[str, Left] = {}
 
     def keep(self, flags: Flags, name: str) -> None:
-        self.kept = flags if self.kept is None else self.kept & flags
-        count = int(self.kept.sum())
-        checked = self._checked
-        if count == len(checked.user) or count == self._rows_before():
-            self.left[name] = Left(count)
+        flags = flags if self._flags is None else self._flags & flags
+        before = len(self.user)
+        # By number: taking several columns by flags would look at every flag each time.
+        numbers = np.flatnonzero(flags)
+        if len(numbers) == before:
+            self.left[name] = Left(before)
             return
-        users = _occurring(checked.user[self.kept], len(checked.user_ids))
-        items = _occurring(checked.item[self.kept], len(checked.item_ids))
-        self.left[name] = Left(count, users, items)
+        self._flags, self._numbers = flags, numbers
+        checked = self._checked
+        self.user, self.item = checked.user.take(numbers), checked.item.take(numbers)
+        users = _occurring(self.user, len(checked.user_ids))
+        items = _occurring(self.item, len(checked.item_ids))
+        self.left[name] = Left(len(numbers), users, items)
 
-    def _rows_before(self) -> int:
-        return next(reversed(self.left.values())).rows if self.left else -1
+    def of(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Give what is left of a column."""
+        return column if self._numbers is None else column.take(self._numbers)
 
 
 def _occurring(codes: Codes, count: int) -> Flags:
