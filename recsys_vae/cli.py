@@ -11,6 +11,7 @@ import click
 
 from recsys_vae import __version__
 from recsys_vae.cli_datasets import datasets
+from recsys_vae.cli_judging import compare, evaluate, leaderboard
 from recsys_vae.errors import InputError
 from recsys_vae.options import (
     CLEANING,
@@ -172,39 +173,8 @@ def train(**values: Any) -> None:
     exit_if_joined()
 
 
-@cli.command()
-@path_option("--split", required=True, help="folder that 'split' wrote")
-@click.option(
-    "--model", "models", callback=comma_separated, required=True,
-    help="folders or MLflow URIs, comma-separated",
-)  # fmt: skip
-@click.option(
-    "--part", type=click.Choice(["test", "validation"]), default="test", help="which users"
-)
-@click.option(
-    "--metrics", callback=comma_separated, default="recall@20,recall@50,ndcg@100",
-    help="comma-separated",
-)  # fmt: skip
-@path_option("--out", required=True, help="folder to write")
-def evaluate(**values: Any) -> None:
-    """Judge models on what is held out of the same users, with 95 % bootstrap intervals.
-
-    What is given of a user is never recommended; in a split by items that is what trained, too.
-
-    Example: recsys-vae evaluate --split outputs/split --model outputs/mult-vae --out outputs/eval
-    """
-    from recsys_vae.steps import console
-    from recsys_vae.steps.evaluate import evaluate_models
-
-    judged = evaluate_models(
-        split=values["split"],
-        models=values["models"],
-        out=values["out"],
-        part=values["part"],
-        metrics=values["metrics"],
-    )
-    click.echo(console.leaderboard(judged))
-    click.echo(f"written: {values['out']}")
+for verb in (evaluate, compare, leaderboard):
+    cli.add_command(verb)
 
 
 @cli.command()

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from recsys_vae.evaluation.evaluate import DEFAULT_METRICS, evaluate, mean_metric
+from recsys_vae.evaluation.evaluate import evaluate, mean_metric
 from recsys_vae.evaluation.intervals import Estimate
+from recsys_vae.evaluation.measures import DEFAULT_METRICS
 from recsys_vae.ingest.cleaning import CleaningOptions
 from recsys_vae.ingest.readers import read_interactions
 from recsys_vae.interactions import Interactions

@@ -101,7 +101,10 @@ def read_interactions(path: Path, options: ReadOptions | None = None) -> pd.Data
 def id_column(parts: list[tuple[pa.Array, IdArray]], text: bool) -> IdArray:
     """Put ids and their codes together into one array of int64 or `str`."""
     kinds = {ids.type for ids, _ in parts}
-    if len(kinds) > 1:
+    if len(kinds) > 1 and text:
+        # A block whose ids all are plain integers beside one with an id that is none.
+        parts = [(ids.cast(pa.large_string()), codes) for ids, codes in parts]
+    elif len(kinds) > 1:
         raise InputError("ids are integers in some files and text in others: write them in one way")
     integers = text and all(is_canonical(ids) for ids, _ in parts)
     arrays = []

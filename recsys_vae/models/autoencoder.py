@@ -91,6 +91,10 @@ class NeuralConfig(ModelConfig):
         """Give the KL weight by step; without a KL term it does not matter."""
         return lambda _step: 0.0
 
+    def settled(self, total_steps: int) -> Self:
+        """Write down what would follow from the number of planned steps, which may change."""
+        return self
+
 
 class NeuralRecommender(ABC):
     """Fits, scores and keeps an `Autoencoder`; a model says only how to build its network."""
@@ -120,6 +124,21 @@ class NeuralRecommender(ABC):
         if self._items is None:
             raise NotFittedError(f"{self.name} has not been fitted")
         return self._items
+
+    @property
+    def chooses(self) -> bool:
+        """Always: when to stop."""
+        return True
+
+    def settled(self) -> NeuralConfig:
+        """Give the hyper-parameters that train to the best epoch and stop there."""
+        best = next((one for one in reversed(self.history) if one.best), None)
+        if best is None:
+            return self.config
+        per_epoch = best.step // best.epoch
+        config = self.config.settled(self.config.training.epochs * per_epoch)
+        training = config.training.model_copy(update={"epochs": best.epoch, "patience": 0})
+        return config.model_copy(update={"training": training})
 
     @property
     def network(self) -> Autoencoder:

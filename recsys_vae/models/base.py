@@ -66,6 +66,18 @@ class Recommender(Protocol):
         """Learn from the training users; returns itself."""
         ...
 
+    @property
+    def chooses(self) -> bool:
+        """Whether a fit has anything to choose on validation: open settings, or when to stop."""
+        ...
+
+    def settled(self) -> ModelConfig:
+        """Give the hyper-parameters after a fit, with what validation chose in them.
+
+        A fit with them needs no validation: it makes the same choices, on whatever data.
+        """
+        ...
+
     def score(self, given: csr_array) -> FloatMatrix:
         """Score all items for some users.
 

@@ -47,6 +47,15 @@ class ArrayRecommender(ABC):
         return self._config
 
     @property
+    def chooses(self) -> bool:
+        """Whether settings are open."""
+        return len(self._to_try()) > 1
+
+    def settled(self) -> ModelConfig:
+        """Give the hyper-parameters with what was chosen on validation."""
+        return self._config
+
+    @property
     def items(self) -> IdMap:
         """The items that the columns of the scores stand for."""
         if self._items is None:

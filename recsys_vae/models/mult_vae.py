@@ -4,7 +4,7 @@ Legend: B users in the batch, I items, H hidden width, Z latent width.
 """
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field, PositiveInt
@@ -39,10 +39,16 @@ class MultVAEConfig(NeuralConfig):
 
     def kl_schedule(self, total_steps: int) -> Callable[[int], float]:
         """Rise linearly to the cap."""
-        steps = self.kl_annealing_steps
-        if steps is None:
-            steps = round(0.5 * total_steps / max(self.kl_cap, 1e-9)) if self.kl_cap else 0
-        return LinearAnnealing(self.kl_cap, steps)
+        return LinearAnnealing(self.kl_cap, self._annealing_steps(total_steps))
+
+    def settled(self, total_steps: int) -> Self:
+        """Write down how long the KL weight rises."""
+        return self.model_copy(update={"kl_annealing_steps": self._annealing_steps(total_steps)})
+
+    def _annealing_steps(self, total_steps: int) -> int:
+        if self.kl_annealing_steps is not None:
+            return self.kl_annealing_steps
+        return round(0.5 * total_steps / max(self.kl_cap, 1e-9)) if self.kl_cap else 0
 
 
 class MultVAENetwork(Autoencoder):

@@ -171,6 +171,17 @@ def trained_threshold(folder: Path) -> float | None:
     return threshold
 
 
+def trained_seed(folder: Path) -> int | None:
+    """Give the seed that the model was fitted with, if that is known.
+
+    Raises:
+        InputError: the folder is no model, or of another format version.
+    """
+    data = _manifest(folder).get("data")
+    seed = data.get("seed") if isinstance(data, dict) else None
+    return seed if isinstance(seed, int) else None
+
+
 def load_model(folder: Path) -> Recommender:
     """Read a model that `save_model` wrote.
 

@@ -104,7 +104,9 @@ class HistorySource:
         if self.threshold is not None and block.rating is not None:
             # Neither NaN nor infinity is a rating above the threshold.
             numbers[~((block.rating > self.threshold) & (block.rating < np.inf))] = _BELOW
-        ids = block.user_ids.cast(pa.int64()) if integers else block.user_ids
+        ids = block.user_ids
+        if block.text:
+            ids = ids.cast(pa.int64() if integers else pa.large_string())
         return _Rows(ids.to_numpy(zero_copy_only=False)[block.user], numbers)
 
     def _block(self, rows: "_Rows", items: IdMap, finished: set[Any]) -> HistoryBlock:

@@ -9,7 +9,8 @@ from scipy.sparse import csr_array
 
 from recsys_vae.errors import InputError, reason
 from recsys_vae.files import atomic_folder, read_json, write_json
-from recsys_vae.interactions import Interactions, load_interactions, save_interactions
+from recsys_vae.interactions import IdMap, Interactions, load_interactions, save_interactions
+from recsys_vae.interactions.interactions import csr_from_pairs
 
 MANIFEST = "split.json"
 _PARTS = ("train", "validation-given", "validation-held-out", "test-given", "test-held-out")
@@ -93,6 +94,31 @@ class Split:
     def generalization(self) -> Generalization:
         """Whether judged users are strangers to the model ("strong") or may have trained it."""
         return "strong" if self.description["generalization"] == "strong" else "weak"
+
+    def with_validation(self) -> Interactions:
+        """Give what is known once settings are chosen: train, and what validation held out.
+
+        Returns:
+            The interactions of training users, and of validation users what was given and what
+            was to be found; without times.
+        """
+        parts = (self.train, self.validation.given, self.validation.held_out)
+        users = IdMap.of(
+            np.concatenate([one.users.ids(np.arange(len(one.users))) for one in parts])
+        )
+        rows, columns, values = [], [], []
+        for one in parts:
+            own = users.numbers(one.users.to_arrow())
+            rows.append(own[one.row_numbers])
+            columns.append(one.matrix.indices.astype(np.int64))
+            values.append(one.matrix.data)
+        matrix = csr_from_pairs(
+            np.concatenate(rows),
+            np.concatenate(columns),
+            np.concatenate(values),
+            (len(users), len(self.train.items)),
+        )
+        return Interactions(users, self.train.items, matrix)
 
     def _check_times(self, validation_from: int, test_from: int) -> None:
         """Check that no part leaks over a boundary, as far as times are at hand."""

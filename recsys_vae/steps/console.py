@@ -6,18 +6,21 @@ from pathlib import Path
 
 import pandas as pd
 
+from recsys_vae.evaluation.comparison import MARKS, Comparison
 from recsys_vae.ingest.counts import Counts
 from recsys_vae.ingest.drift import Drift
 from recsys_vae.ingest.profile import Profile
 from recsys_vae.ingest.quarantine import QUARANTINE
-from recsys_vae.steps.evaluate import Judged
 from recsys_vae.steps.ingest import Ingested
+from recsys_vae.steps.judged import Judged
 from recsys_vae.steps.main import Outcome
 from recsys_vae.steps.profile import Profiled
 from recsys_vae.steps.recommend import Recommended
 from recsys_vae.tracking.runs import tracking_uri
 
 _TITLES_SHOWN = 4
+_ACRONYMS = ("ndcg", "map", "mrr")
+_METRICS_SHOWN = 4
 
 
 def metric_label(name: str) -> str:
@@ -27,11 +30,21 @@ def metric_label(name: str) -> str:
     ('NDCG@100', 'Recall@20')
     """
     metric, at, k = name.partition("@")
-    return ("NDCG" if metric == "ndcg" else metric.capitalize()) + at + k
+    label = metric.upper() if metric in _ACRONYMS else metric.capitalize().replace("_", " ")
+    return label + at + k
 
 
 def leaderboard(judged: Sequence[Judged], seconds: dict[str, float] | None = None) -> str:
-    """Give the table of models: means, 95 % intervals and seconds of fitting."""
+    """Give the table of models: means, 95 % intervals and seconds of fitting.
+
+    Many metrics stand below each other instead, so that the table fits a screen.
+    """
+    if len(judged[0].estimates) > _METRICS_SHOWN:
+        columns = {
+            one.model: {metric_label(name): str(value) for name, value in one.estimates.items()}
+            for one in judged
+        }
+        return pd.DataFrame(columns).to_string()
     rows = []
     for one in judged:
         row = {"model": one.model}
@@ -40,6 +53,66 @@ def leaderboard(judged: Sequence[Judged], seconds: dict[str, float] | None = Non
             row["seconds"] = f"{seconds[one.model]:.1f}"
         rows.append(row)
     return pd.DataFrame(rows).to_string(index=False)
+
+
+def checks(judged: Sequence[Judged]) -> str:
+    """Say what was checked of the lists, once for all models where it is the same."""
+    lines: dict[str, list[str]] = {}
+    for one in judged:
+        found = one.evaluation.checks
+        short = f", {found.short_lists:,} short lists" if found.short_lists else ""
+        line = (
+            f"checked: {found.judged:,} of {found.users:,} users have held-out items; no given "
+            f"item is recommended, no item twice, every score is finite{short}"
+        )
+        lines.setdefault(line, []).append(one.model)
+    if len(lines) == 1:
+        return next(iter(lines))
+    return "\n".join(f"{line} ({', '.join(models)})" for line, models in lines.items())
+
+
+def comparison(done: Comparison) -> str:
+    """Give the leaderboard with marks, and each model against the best."""
+    board = done.leaderboard
+    names = [done.primary, *(one for one in board["metric"].unique() if one != done.primary)]
+    shown = _worth_showing(names)
+    table = done.table(shown).rename(columns={name: metric_label(name) for name in shown})
+    marks = ", ".join(f"{stars} p < {bound:g}" for bound, stars in reversed(MARKS))
+    lines = [
+        table.to_string(index=False),
+        "",
+        f"Means over the same users with 95 % intervals; behind the best: {marks}",
+        "(paired randomisation test, Holm's correction for the number of models)",
+    ]
+    own = board[(board["metric"] == done.primary) & ~board["best"]]
+    if len(own):
+        best = board[(board["metric"] == done.primary) & board["best"]]["model"].iloc[0]
+        rows = [
+            {
+                "model": row["model"],
+                "difference": f"{row['difference']:+.4f} "
+                f"[{row['difference_low']:+.4f}, {row['difference_high']:+.4f}]",
+                "effect": f"{row['effect']:+.2f}",
+                "better / worse": f"{row['wins']:,.0f} / {row['losses']:,.0f} users",
+                "p": f"{row['p_holm']:.4f}",
+            }
+            for _, row in own.iterrows()
+        ]
+        lines += [
+            "",
+            f"{metric_label(done.primary)} against {best}",
+            pd.DataFrame(rows).to_string(index=False),
+        ]
+    return "\n".join(lines)
+
+
+def _worth_showing(names: Sequence[str]) -> list[str]:
+    """Choose the metrics that fit on a screen: the first, and what people look at."""
+    usual = [
+        one for one in names[1:] if one in ("recall@20", "recall_all@20", "ndcg@20", "coverage@20")
+    ]
+    others = [one for one in names[1:] if one not in usual]
+    return [names[0], *[*usual, *others][: _METRICS_SHOWN - 1]]
 
 
 def account(ingested: Ingested) -> str:

@@ -1,34 +1,33 @@
 """evaluate: models are judged on what is held out of the same users."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet
 
-from recsys_vae.evaluation.evaluate import DEFAULT_METRICS, evaluate
-from recsys_vae.evaluation.intervals import Estimate
-from recsys_vae.files import atomic_folder, check_replaceable
+from recsys_vae.errors import InputError, reason
+from recsys_vae.evaluation.catalogue import Catalogue
+from recsys_vae.evaluation.evaluate import evaluate
+from recsys_vae.evaluation.measures import ACCURACY, DEFAULT_METRICS, parse_metrics
+from recsys_vae.evaluation.segments import (
+    ItemSegments,
+    UserSegments,
+    by_activity,
+    by_attribute,
+    by_popularity,
+)
+from recsys_vae.files import check_replaceable
+from recsys_vae.ingest.columns import find_column
 from recsys_vae.models.base import Recommender
-from recsys_vae.models.zoo import load_model
-from recsys_vae.splitting import load_split
+from recsys_vae.models.zoo import load_model, trained_seed
+from recsys_vae.splitting import FoldIn, load_split
+from recsys_vae.steps.judged import CONTENTS, Judged, metrics_table, save_judged
 from recsys_vae.tracking.registry import model_folder
 from recsys_vae.tracking.runs import step_run
 
-METRICS_FILE = "metrics.csv"
-PER_USER_FILE = "per_user.parquet"
-CONTENTS = (METRICS_FILE, PER_USER_FILE)
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """One model's means with intervals, by metric name; the model as it is called in tables."""
-
-    model: str
-    estimates: dict[str, Estimate]
+__all__ = ["CONTENTS", "Judged", "evaluate_models"]
 
 
 def evaluate_models(
@@ -38,15 +37,18 @@ def evaluate_models(
     out: Path,
     part: Literal["test", "validation"] = "test",
     metrics: Sequence[str] = DEFAULT_METRICS,
+    by: Sequence[str] = (),
 ) -> list[Judged]:
     """Judge models on a split's users: what is given is masked, what is held out is to be found.
 
     Args:
         split: a folder that `split` wrote.
         models: folders or MLflow URIs.
-        out: the folder to write `metrics.csv` and `per_user.parquet` to.
+        out: the folder to write `metrics.csv`, `per_user.parquet`, `evaluation.json` and, with
+            `by`, `segments.csv` to.
         part: which of the split's folds.
-        metrics: such as "recall@20".
+        metrics: such as "recall@20"; "all" for every measure at 10, 20, 50 and 100.
+        by: parts of the users or items to judge apart: "activity", "popularity" or "FILE:COLUMN".
 
     Returns:
         One entry a model, in the given order.
@@ -55,27 +57,91 @@ def evaluate_models(
         InputError: a model or the split is unusable, or they do not belong together.
     """
     check_replaceable(out, CONTENTS)
+    asked = parse_metrics(metrics)
     with step_run("evaluate") as run:
         parts = load_split(split)
         fold = parts.test if part == "test" else parts.validation
-        run.params("evaluate", {"part": part, "metrics": ",".join(metrics)})
+        run.params("evaluate", {"part": part, "metrics": ",".join(metrics), "by": ",".join(by)})
         run.dataset(fold.held_out, part, "evaluate")
-        judged, frames = [], []
-        loaded: list[Recommender] = [load_model(model_folder(one)) for one in models]
-        for label, model in zip(_labels(loaded, models), loaded, strict=True):
-            evaluation = evaluate(model, fold, metrics)
-            judged.append(Judged(label, evaluation.estimates()))
-            frames.append(evaluation.frame().assign(model=label))
-        table = metrics_table(judged)
-        with atomic_folder(out, CONTENTS) as temporary:
-            table.to_csv(temporary / METRICS_FILE, index=False)
-            per_user = pa.Table.from_pandas(pd.concat(frames), preserve_index=False)
-            pa.parquet.write_table(per_user, temporary / PER_USER_FILE)
+        needed = any(one.name not in ACCURACY for one in asked) or "popularity" in by
+        catalogue = Catalogue.of(parts.train) if needed else None
+        users, items = _segments(by, fold, catalogue)
+        folders = [model_folder(one) for one in models]
+        loaded: list[Recommender] = [load_model(one) for one in folders]
+        judged = []
+        for label, folder, model in zip(_labels(loaded, models), folders, loaded, strict=True):
+            found = evaluate(
+                model, fold, [str(one) for one in asked], catalogue=catalogue, item_segments=items
+            )
+            config = model.config.model_dump(mode="json")
+            judged.append(
+                Judged(label, found.estimates(), found, model.name, config, trained_seed(folder))
+            )
+        save_judged(judged, fold, out, user_segments=users, described={"part": part})
         for one in judged:
             run.metrics({f"{one.model}_{key}": value.mean for key, value in one.estimates.items()})
-        run.table(table, "metrics.json")
+        run.table(metrics_table(judged), "metrics.json")
         run.artifact(out, "evaluation")
         return judged
+
+
+def _segments(
+    by: Sequence[str], fold: FoldIn, catalogue: Catalogue | None
+) -> tuple[list[UserSegments], list[ItemSegments]]:
+    users: list[UserSegments] = []
+    items: list[ItemSegments] = []
+    for one in by:
+        if one == "activity":
+            users.append(by_activity(fold))
+        elif one == "popularity" and catalogue is not None:
+            items.append(by_popularity(catalogue))
+        else:
+            made = _attribute(one, fold)
+            if isinstance(made, UserSegments):
+                users.append(made)
+            else:
+                items.append(made)
+    return users, items
+
+
+def _attribute(reference: str, fold: FoldIn) -> UserSegments | ItemSegments:
+    path, colon, column = reference.rpartition(":")
+    if not colon or not path or not column:
+        raise InputError(
+            f"--by {reference} is neither activity nor popularity nor FILE:COLUMN: write for "
+            "example movies.csv:genres"
+        )
+    frame = _read_attributes(Path(path))
+    names = list(frame.columns)
+    if column not in names:
+        raise InputError(
+            f"--by {reference}: {path} has no column '{column}', it has {', '.join(names)}"
+        )
+    for role, ids, of_items in (
+        ("user", fold.given.users, False),
+        ("item", fold.given.items, True),
+    ):
+        key = find_column(role, None, names, path, required=False)
+        if key is None or key == column:
+            continue
+        values = frame.dropna(subset=[key]).drop_duplicates(key).set_index(key)[column]
+        index: Any = values.index
+        values.index = index.astype("int64" if ids.kind == "integer" else str)
+        return by_attribute(ids, pd.Series(values), column, of_items=of_items)
+    raise InputError(
+        f"--by {reference}: {path} has no column of users or items: call it user or item"
+    )
+
+
+def _read_attributes(path: Path) -> pd.DataFrame:
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        return pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",")
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise InputError(
+            f"--by: {path} cannot be read ({reason(error)}): give a CSV, TSV or Parquet file"
+        ) from error
 
 
 def _labels(models: Sequence[Recommender], references: Sequence[str]) -> list[str]:
@@ -85,21 +151,3 @@ def _labels(models: Sequence[Recommender], references: Sequence[str]) -> list[st
         name if names.count(name) == 1 else f"{name} {reference.replace(':', '').replace('@', '/')}"
         for name, reference in zip(names, references, strict=True)
     ]
-
-
-def metrics_table(judged: Sequence[Judged]) -> pd.DataFrame:
-    """Give the tidy table: model, metric, mean, low, high, users, left_out."""
-    rows = [
-        {
-            "model": one.model,
-            "metric": name,
-            "mean": estimate.mean,
-            "low": estimate.low,
-            "high": estimate.high,
-            "users": estimate.users,
-            "left_out": estimate.left_out,
-        }
-        for one in judged
-        for name, estimate in one.estimates.items()
-    ]
-    return pd.DataFrame(rows)

@@ -13,10 +13,21 @@ from recsys_vae.models.zoo import ZOO, make_model
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A model by name, and the settings that differ from its defaults."""
+    """A model by name, and the settings that differ from its defaults.
+
+    Attributes:
+        model: name in the zoo.
+        settings: what differs from its defaults.
+        label: how it is called among other recipes: the file's name, or the model's.
+        candidates: settings on top of those to choose among on validation, in `leaderboard`.
+        seeds: of the fits in `leaderboard`.
+    """
 
     model: str
     settings: dict[str, Any]
+    label: str = ""
+    candidates: tuple[dict[str, Any], ...] = ()
+    seeds: tuple[int, ...] | None = None
 
     def make(self) -> Recommender:
         """Make the unfitted model.
@@ -44,7 +55,7 @@ def read_recipe(reference: str, overrides: Iterable[str] = ()) -> Recipe:
     {'latent': 64, 'training': {'epochs': 5}}
     """
     settings: dict[str, Any] = {}
-    name = reference
+    name, label = reference, reference
     if reference not in ZOO and not Path(reference).suffix:
         raise InputError(f"there is no model '{reference}': choose one of {', '.join(ZOO)}")
     if reference not in ZOO:
@@ -56,12 +67,49 @@ def read_recipe(reference: str, overrides: Iterable[str] = ()) -> Recipe:
                 f"recipe {path} cannot be read ({reason(error)}): give a TOML file or a model "
                 f"name ({', '.join(ZOO)})"
             ) from error
-        name = settings.pop("model", None)
+        name, label = settings.pop("model", None), path.stem
         if not isinstance(name, str):
             raise InputError(f'recipe {path} names no model: add a line like model = "mult-vae"')
+    candidates = _candidates(settings.pop("candidates", []), reference)
+    seeds = _seeds(settings.pop("seeds", None), reference)
     for override in overrides:
         _apply(settings, override)
-    return Recipe(name, settings)
+    return Recipe(name, settings, label, candidates, seeds)
+
+
+def _candidates(found: object, reference: str) -> tuple[dict[str, Any], ...]:
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise InputError(
+            f"recipe {reference}: 'candidates' must be tables of settings: write [[candidates]] "
+            "above each"
+        )
+    return tuple(found)
+
+
+def _seeds(found: object, reference: str) -> tuple[int, ...] | None:
+    if found is None:
+        return None
+    listed = found if isinstance(found, list) else []
+    seeds = [one for one in listed if type(one) is int and one >= 0]
+    if not seeds or len(set(seeds)) < len(listed):
+        raise InputError(f"recipe {reference}: 'seeds' must be distinct whole numbers, like [0, 1]")
+    return tuple(seeds)
+
+
+def merged(settings: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Lay settings over others, tables entry by entry.
+
+    >>> merged({"a": 1, "training": {"epochs": 9}}, {"training": {"patience": 2}})
+    {'a': 1, 'training': {'epochs': 9, 'patience': 2}}
+    """
+    result = dict(settings)
+    for key, value in more.items():
+        before = result.get(key)
+        if isinstance(before, dict) and isinstance(value, dict):
+            result[key] = merged(before, value)
+        else:
+            result[key] = value
+    return result
 
 
 def _apply(settings: dict[str, Any], override: str) -> None:

@@ -100,7 +100,8 @@ def train(
         if not leads_here():
             return None
         validation = mean_metric(model, parts.validation, VALIDATION_METRIC)
-        data = {"threshold": parts.description.get("threshold"), "train": parts.train.fingerprint}
+        threshold = parts.description.get("threshold")
+        data = {"threshold": threshold, "train": parts.train.fingerprint, "seed": seed}
         save_model(model, out, data=data)
         run.metrics({"fit_seconds": seconds, f"validation_{VALIDATION_METRIC}": validation})
         uri = log_model(model, out)

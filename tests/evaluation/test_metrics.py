@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from recsys_vae.evaluation.metrics import hits, ndcg, recall
+from recsys_vae.evaluation import metrics
+from recsys_vae.evaluation.measures import ACCURACY
+from recsys_vae.evaluation.metrics import hits
 from recsys_vae.ranking import TopN
 
 
@@ -21,6 +23,14 @@ def held_out_of(n_items: int, *users: set[int]) -> csr_array:
     for user, items in enumerate(users):
         dense[user, list(items)] = 1
     return csr_array(dense)
+
+
+def recall(hits_BK: Any, held_out: csr_array, k: int) -> Any:
+    return metrics.recall(hits_BK, np.diff(held_out.indptr), [k])[:, 0]
+
+
+def ndcg(hits_BK: Any, held_out: csr_array, k: int) -> Any:
+    return metrics.ndcg(hits_BK, np.diff(held_out.indptr), [k])[:, 0]
 
 
 def discount(place: int) -> float:
@@ -112,6 +122,39 @@ def test_metrics_lie_within_0_and_1_and_a_better_list_never_scores_less(
 @pytest.mark.parametrize("k", [0, 3])
 def test_a_k_beyond_the_lists_is_a_mistake_of_the_caller(k: int) -> None:
     held_out = held_out_of(3, {0})
-    for metric in (recall, ndcg):
+    for metric in ACCURACY.values():
         with pytest.raises(ValueError, match="does not fit lists of length 2"):
-            metric(np.array([[True, False]]), held_out, k)
+            metric(np.array([[True, False]]), np.diff(held_out.indptr), [k])
+
+
+HITS = np.array([[False, True, True, False]])
+"""One user: hits at the second and third of four places."""
+
+
+@pytest.mark.parametrize(
+    ("name", "held", "expected"),
+    [
+        # at 1, 3 and 4, with three held-out items
+        ("recall", 3, [0 / min(1, 3), 2 / min(3, 3), 2 / min(4, 3)]),
+        ("recall_all", 3, [0 / 3, 2 / 3, 2 / 3]),
+        ("recall_all", 8, [0 / 8, 2 / 8, 2 / 8]),
+        ("precision", 3, [0 / 1, 2 / 3, 2 / 4]),
+        ("hit_rate", 3, [0, 1, 1]),
+        ("mrr", 3, [0, 1 / 2, 1 / 2]),
+        ("map", 3, [0, (1 / 2 + 2 / 3) / 3, (1 / 2 + 2 / 3) / 3]),
+        # two of many held-out items within four places
+        ("map", 8, [0, (1 / 2 + 2 / 3) / 3, (1 / 2 + 2 / 3) / 4]),
+    ],
+)
+def test_every_metric_at_every_length_in_one_pass(
+    name: str, held: int, expected: list[float]
+) -> None:
+    found = ACCURACY[name](HITS, np.array([held]), [1, 3, 4])
+    # The same few operations in double precision.
+    np.testing.assert_allclose(found, [expected], rtol=1e-15)
+
+
+@pytest.mark.parametrize("name", ACCURACY)
+def test_no_held_out_item_is_no_judgement(name: str) -> None:
+    found = ACCURACY[name](np.vstack([HITS, ~HITS & False]), np.array([2, 0]), [2, 4])
+    assert np.isnan(found).tolist() == [[False, False], [True, True]]

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from recsys_vae.ingest import delimited, text
 from recsys_vae.ingest.cleaning import CleaningOptions
 from recsys_vae.ingest.engine import store_rows
+from recsys_vae.ingest.readers import read_interactions
 from recsys_vae.ingest.source import FileSource
-from recsys_vae.interactions import load_interactions
+from recsys_vae.interactions import IdMap, load_interactions
+from recsys_vae.scoring.histories import HistorySource
 
 ODD = ["007", "0x7", "-0", "-007", " 7", "7 ", "+7", "00", "7.0", "NA", "null", "seven", "\t7"]
 
@@ -52,6 +54,23 @@ def test_it_does_so_where_only_a_later_block_has_it(
     assert ids_of(path, tmp_path) == sorted(expected)
     path = write(tmp_path / "rows.csv", [("60", odd), *rows])
     assert ids_of(path, tmp_path) == sorted(expected)
+
+
+@pytest.mark.parametrize("odd", ["007", "u7"])
+def test_readers_of_frames_and_histories_do_so_too(
+    tmp_path: Path, odd: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text, "BLOCK_BYTES", 64)
+    rows = [(str(n), str(n % 9)) for n in range(60)]
+    path = write(tmp_path / "rows.csv", [*rows, (odd, odd)])
+    frame = read_interactions(path)
+    assert frame["user"].tolist() == [*(user for user, _ in rows), odd]
+    assert frame["item"].tolist() == [*(item for _, item in rows), odd]
+    items = IdMap.of([*(str(n) for n in range(9)), odd])
+    users = [user for block in HistorySource(path=path).blocks(items) for user in block.users]
+    assert users == frame["user"].tolist()
+    given = sum(block.given.nnz for block in HistorySource(path=path).blocks(items))
+    assert given == len(rows) + 1
 
 
 def test_plain_integers_are_integers(tmp_path: Path) -> None:

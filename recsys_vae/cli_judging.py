@@ -1,0 +1,107 @@
+"""The verbs that judge: `evaluate`, `compare` and `leaderboard`."""
+
+from typing import Any
+
+import click
+
+from recsys_vae.options import FITTING, Verb, comma_separated, path_option
+
+SHOWN = {"show_default": True, "max_content_width": 100}
+
+
+@click.command(cls=Verb, context_settings=SHOWN)
+@path_option("--split", required=True, help="folder that 'split' wrote")
+@click.option(
+    "--model", "models", callback=comma_separated, required=True,
+    help="folders or MLflow URIs, comma-separated",
+)  # fmt: skip
+@click.option(
+    "--part", type=click.Choice(["test", "validation"]), default="test", help="which users"
+)
+@click.option(
+    "--metrics", callback=comma_separated, default="recall@20,recall@50,ndcg@100",
+    help="comma-separated; all: every measure at 10, 20, 50 and 100",
+)  # fmt: skip
+@click.option(
+    "--by", callback=comma_separated,
+    help="judge parts, too: activity, popularity, or FILE:COLUMN of users or items",
+)  # fmt: skip
+@path_option("--out", required=True, help="folder to write")
+def evaluate(**values: Any) -> None:
+    """Judge models on what is held out of the same users, with 95 % bootstrap intervals.
+
+    What is given of a user is never recommended; in a split by items that is what trained, too.
+    What the metrics mean stands in docs/metrics.md.
+
+    Example: recsys-vae evaluate --split outputs/split --model outputs/mult-vae --out outputs/eval
+    """
+    from recsys_vae.steps import console
+    from recsys_vae.steps.evaluate import evaluate_models
+
+    names = ("split", "models", "out", "part", "metrics", "by")
+    judged = evaluate_models(**{name: values[name] for name in names})
+    click.echo(console.leaderboard(judged))
+    click.echo(console.checks(judged))
+    click.echo(f"written: {values['out']}")
+
+
+@click.command(cls=Verb, context_settings=SHOWN)
+@click.argument("runs", nargs=-1, required=True)
+@click.option("--by", help="metric to sort by; default: NDCG, as it was evaluated")
+@click.option("--seed", type=int, default=0, help="of resampling and tests")
+@path_option("--out", help="folder to write; default: the screen and MLflow only")
+def compare(**values: Any) -> None:
+    """Compare evaluated models: intervals, paired tests, who is ahead and how surely.
+
+    RUNS are folders that 'evaluate' wrote, or MLflow runs of 'evaluate' or 'main'. Fits of one
+    model with several seeds count as one model.
+
+    Example: recsys-vae compare outputs/eval-vae outputs/eval-als --by ndcg@100
+    """
+    from recsys_vae.steps import console
+    from recsys_vae.steps.compare import compare_runs
+
+    done = compare_runs(
+        runs=values["runs"], by=values["by"], out=values["out"], seed=values["seed"]
+    )
+    click.echo(console.comparison(done))
+    if values["out"] is not None:
+        click.echo(f"written: {values['out']}")
+
+
+@click.command(cls=Verb, context_settings=SHOWN)
+@path_option("--split", required=True, help="folder that 'split' or 'ready' wrote")
+@click.option(
+    "--recipes", callback=comma_separated, required=True,
+    help="folder of recipes, or model names and TOML files, comma-separated",
+)  # fmt: skip
+@click.option("--metrics", callback=comma_separated, default="all", help="comma-separated")
+@click.option("--choose-by", default="ndcg@100", help="validation metric that settings follow")
+@click.option("--sort-by", help="test metric to sort by; default: as --choose-by")
+@click.option(
+    "--refit", type=click.Choice(["auto", "yes", "no"]), default="auto",
+    help="with the chosen settings learn from the validation part, too; auto: where judged users "
+    "train (weak generalization)",
+)  # fmt: skip
+@FITTING
+@path_option("--table", help="Markdown file to write the table to")
+@path_option("--out", required=True, help="folder of the results; what lies there is not redone")
+def leaderboard(**values: Any) -> None:
+    """Choose settings on validation, fit, and judge many models; stop and go on at any time.
+
+    A recipe may hold [[candidates]], settings to choose among, and seeds = [0, 1, 2].
+
+    Example: recsys-vae leaderboard --split outputs/split --recipes als,ease --out outputs/lb
+    """
+    from recsys_vae.steps import console
+    from recsys_vae.steps.leaderboard import LeaderboardOptions
+    from recsys_vae.steps.leaderboard import leaderboard as step
+
+    names = (
+        "split", "recipes", "metrics", "choose_by", "sort_by", "refit", "seed", "device", "table",
+        "out",
+    )  # fmt: skip
+    options = LeaderboardOptions(**{name: values[name] for name in names})
+    done = step(options, lambda line: click.echo(line, err=True))
+    click.echo(console.comparison(done))
+    click.echo(f"written: {values['out']}")

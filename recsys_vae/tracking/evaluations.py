@@ -1,0 +1,70 @@
+"""Evaluations in MLflow: where `evaluate` has left them."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+import mlflow
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+from recsys_vae.errors import InputError, reason
+from recsys_vae.tracking.runs import TAG_STEP, quiet, reachable_store
+
+ARTIFACT: Final = "evaluation"
+_RUN_ID: Final = re.compile("[0-9a-f]{32}")
+
+
+def evaluation_folders(reference: str) -> list[Path]:
+    """Find the folders of what was evaluated.
+
+    Args:
+        reference: a folder; the id of a run of `evaluate`; or of a run that holds one, such as
+            `main`'s.
+
+    Returns:
+        The folders; of runs, local copies.
+
+    Raises:
+        InputError: it is neither, or the run evaluated nothing.
+    """
+    if Path(reference).is_dir():
+        return [Path(reference)]
+    run_id = reference.removeprefix("runs:/")
+    if not _RUN_ID.fullmatch(run_id):
+        raise InputError(
+            f"{reference} is neither a folder that 'recsys-vae evaluate' wrote nor the id of an "
+            "MLflow run (32 digits and letters): name one of them"
+        )
+    quiet()
+    with reachable_store():
+        client = mlflow.MlflowClient()
+        try:
+            found = client.get_run(run_id)
+        except MlflowException as error:
+            raise InputError(
+                f"there is no MLflow run {run_id} ({reason(error)}): check the id and "
+                "MLFLOW_TRACKING_URI"
+            ) from error
+        steps = [found]
+        if found.data.tags.get(TAG_STEP) != "evaluate":
+            steps = client.search_runs(
+                [found.info.experiment_id],
+                f"tags.`mlflow.parentRunId` = '{run_id}' and tags.`{TAG_STEP}` = 'evaluate'",
+            )
+    if not steps:
+        raise InputError(
+            f"MLflow run {run_id} evaluated nothing: name a run of 'evaluate' or 'main'"
+        )
+    try:
+        return [
+            Path(
+                mlflow.artifacts.download_artifacts(run_id=one.info.run_id, artifact_path=ARTIFACT)
+            )
+            for one in steps
+        ]
+    except (MlflowException, SQLAlchemyError, OSError, ValueError) as error:
+        raise InputError(
+            f"the evaluation of MLflow run {run_id} cannot be read ({reason(error)}): evaluate "
+            "again"
+        ) from error
