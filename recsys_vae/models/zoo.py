@@ -59,7 +59,9 @@ ZOO: Final[dict[str, Entry]] = {
         GraphFilter, GraphFilterConfig, "co-occurrence and ideal low-pass, GF-CF (Shen 2021)"
     ),
     ItemKNN.name: Entry(
-        ItemKNN, ItemKNNConfig, "nearest items by cosine, TF-IDF or BM25 (Sarwar 2001)"
+        ItemKNN,
+        ItemKNNConfig,
+        "nearest items by cosine, TF-IDF, BM25 (Sarwar 2001, Deshpande 2004)",
     ),
     ALS.name: Entry(ALS, ALSConfig, "implicit matrix factorisation, folded in (Hu 2008)"),
     BPR.name: Entry(BPR, BPRConfig, "factors by pairwise ranking, folded in (Rendle 2009)"),

@@ -75,8 +75,15 @@ def test_what_is_set_is_not_chosen(checkerboard: Checkerboard) -> None:
     assert judge.seen == []
     options = FitOptions(validate=judge)
     make_model("item-knn", {"neighbours": 5}).fit(checkerboard.train, options)
-    # Of the five pairs three weightings are left, each once.
-    assert [one["weighting"] for one in judge.seen] == ["tf-idf", "cosine", "bm25"]
+    # The five sets differ in more than the neighbours: all are left.
+    kept = ("weighting", "user_damping", "source_share")
+    assert [tuple(one[name] for name in kept) for one in judge.seen] == [
+        ("cosine", 0.5, 0.6),
+        ("cosine", 0.5, 0.65),
+        ("cosine", 0.5, 0.5),
+        ("cosine", 0.0, 0.5),
+        ("tf-idf", 0.0, 0.5),
+    ]
     assert {one["neighbours"] for one in judge.seen} == {5}
 
 
