@@ -17,7 +17,7 @@ PARAMS := -P "data=$(DATA)" $(if $(ITEMS),-P "items=$(ITEMS)") \
 	$(if $(THRESHOLD),-P "threshold=$(THRESHOLD)") $(if $(RECIPES),-P "recipes=$(RECIPES)") \
 	$(if $(K),-P "k=$(K)") $(if $(OUT),-P "out=$(OUT)")
 
-.PHONY: run test test-slow lint format types bench ui clean help
+.PHONY: run test test-slow lint format types leaderboard bench ui clean help
 
 run: $(READY) ## the whole pipeline; DATA= ITEMS= (files) USER_COLUMN= ITEM_COLUMN= RATING_COLUMN= TITLE_COLUMN= THRESHOLD= RECIPES= K= OUT=
 	@MLFLOW_TRACKING_URI=$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} \
@@ -40,6 +40,19 @@ format: $(READY) ## mend style
 
 types: $(READY) ## mypy --strict
 	mypy
+
+DATASET ?= gowalla
+FOLDER = $(or $(DATA:sample=),data/downloads/$(DATASET))
+LEADERBOARD = outputs/leaderboard-$(DATASET)
+TABLE ?= benchmarks/results/$(DATASET).md
+
+leaderboard: $(READY) ## all baselines on a published split: DATASET= (recipes/DATASET) DATA= (folder with train.txt, test.txt) TABLE=
+	@test -f "$(FOLDER)/train.txt" || { echo "$(FOLDER)/train.txt is not there: name its folder with DATA=, or see recsys-vae datasets show $(DATASET)" >&2; exit 2; }
+	@test -f "$(LEADERBOARD)/split/split.json" || \
+	  python -m recsys_vae ready --train "$(FOLDER)/train.txt" --test "$(FOLDER)/test.txt" --out "$(LEADERBOARD)/split"
+	python -m recsys_vae leaderboard --split "$(LEADERBOARD)/split" --choose-by ndcg@20 \
+	  --recipes "$(or $(RECIPES),$(wildcard pipelines/recipes/$(DATASET)),pipelines/recipes)" \
+	  --table "$(TABLE)" --out "$(LEADERBOARD)/results"
 
 bench: $(READY) ## how fast training is against the reference and the machine's limit
 	for shape in ml-1m ml-20m gowalla million-items; do python -m benchmarks.train --shape $$shape --json; done

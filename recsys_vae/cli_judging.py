@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from recsys_vae.options import FITTING, Verb, comma_separated, path_option
+from recsys_vae.options import FITTING, SEED, Verb, comma_separated, path_option
 
 SHOWN = {"show_default": True, "max_content_width": 100}
 
@@ -46,9 +46,10 @@ def evaluate(**values: Any) -> None:
 
 
 @click.command(cls=Verb, context_settings=SHOWN)
-@click.argument("runs", nargs=-1, required=True)
+@click.argument("runs", nargs=-1)
+@click.option("--runs", "more", callback=comma_separated, help="likewise, comma-separated")
 @click.option("--by", help="metric to sort by; default: NDCG, as it was evaluated")
-@click.option("--seed", type=int, default=0, help="of resampling and tests")
+@click.option("--seed", type=SEED, default=0, help="of resampling and tests")
 @path_option("--out", help="folder to write; default: the screen and MLflow only")
 def compare(**values: Any) -> None:
     """Compare evaluated models: intervals, paired tests, who is ahead and how surely.
@@ -58,12 +59,14 @@ def compare(**values: Any) -> None:
 
     Example: recsys-vae compare outputs/eval-vae outputs/eval-als --by ndcg@100
     """
+    from recsys_vae.errors import InputError
     from recsys_vae.steps import console
     from recsys_vae.steps.compare import compare_runs
 
-    done = compare_runs(
-        runs=values["runs"], by=values["by"], out=values["out"], seed=values["seed"]
-    )
+    runs = (*values["runs"], *values["more"])
+    if not runs:
+        raise InputError("compare needs evaluations: name folders or MLflow runs of 'evaluate'")
+    done = compare_runs(runs=runs, by=values["by"], out=values["out"], seed=values["seed"])
     click.echo(console.comparison(done))
     if values["out"] is not None:
         click.echo(f"written: {values['out']}")

@@ -29,6 +29,8 @@ def pytest_configure() -> None:
     # Tensors are small here, and pytest-xdist has a process a core: more threads than cores only
     # wait for each other. Read when torch is first imported, also by the processes of the tests.
     os.environ["OMP_NUM_THREADS"] = "1"
+    # Threads that wait by spinning take the cores from those that work.
+    os.environ["OMP_WAIT_POLICY"] = "passive"
 
 
 @dataclass(frozen=True, slots=True)

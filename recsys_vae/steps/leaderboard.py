@@ -17,7 +17,7 @@ from recsys_vae.errors import InputError, reason
 from recsys_vae.evaluation.catalogue import Catalogue
 from recsys_vae.evaluation.comparison import Comparison, compare
 from recsys_vae.evaluation.evaluate import judge, mean_metric, ranked
-from recsys_vae.evaluation.measures import Metric, parse_metric, parse_metrics
+from recsys_vae.evaluation.measures import ALL_LENGTHS, Metric, parse_metric, parse_metrics
 from recsys_vae.files import atomic_file, check_replaceable, read_json, write_json
 from recsys_vae.interactions import Interactions
 from recsys_vae.models.base import FitOptions, Recommender
@@ -144,7 +144,8 @@ class _Fit:
 class _Work:
     def __init__(self, options: LeaderboardOptions, parts: Split, k: int, say: Say) -> None:
         self._options, self._parts, self._say = options, parts, say
-        self._k = min(k, len(parts.train.items))
+        # Long enough for what may be asked of the lists later.
+        self._k = min(max(k, *ALL_LENGTHS), len(parts.train.items))
         self._validation = _some_users(parts.validation)
         weak = parts.generalization == "weak"
         self._refit = options.refit == "yes" or (options.refit == "auto" and weak)
@@ -157,7 +158,7 @@ class _Work:
         seeds = recipe.seeds or (self._options.seed,)
         for seed in seeds:
             lists, facts = folder / f"seed-{seed}.safetensors", folder / f"seed-{seed}.json"
-            if not (facts.is_file() and lists.is_file()):
+            if not self._fitted(lists, facts):
                 self._fit(recipe, chosen, seed, lists, facts)
             known = read_json(facts, what="a fit", remedy=_REMEDY)
             fitted = Fitted(
@@ -176,6 +177,12 @@ class _Work:
                 name = f"{recipe.label}_validation_{self._options.choose_by}"
                 run.metrics({name: fitted.validation})
             yield _Fit(fitted, lists)
+
+    def _fitted(self, lists: Path, facts: Path) -> bool:
+        """Say whether there are lists, and long enough ones."""
+        if not (facts.is_file() and lists.is_file()):
+            return False
+        return int(read_json(facts, what="a fit", remedy=_REMEDY).get("k", 0)) >= self._k
 
     def _choose(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
         """Judge every candidate on validation, one after the other; give the best."""
@@ -242,7 +249,8 @@ class _Work:
         seconds = time.perf_counter() - started
         self._rank(model, lists)
         settings = model.config.model_dump(mode="json")
-        write_json(facts, {"settings": settings, "seconds": seconds, "peak_mb": _peak_mb()})
+        known = {"settings": settings, "seconds": seconds, "peak_mb": _peak_mb(), "k": self._k}
+        write_json(facts, known)
         _clear(folder)
 
     def _learned_from(self) -> Interactions:

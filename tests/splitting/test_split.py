@@ -107,3 +107,19 @@ def test_counts_are_those_of_the_parts() -> None:
     assert counted["test_users"] == len(held)
     assert counted["test_held_out_interactions"] == sum(map(len, held.values()))
     assert counted["test_interactions_dropped_unknown_item"] == 0
+
+
+@pytest.mark.parametrize("split", [STRONG, WEAK], ids=["strong", "weak"])
+def test_with_validation_everything_but_the_test_is_known(split: Split) -> None:
+    known = split.with_validation()
+    assert known.items.fingerprint == split.train.items.fingerprint
+    expected = {
+        pair
+        for part in (split.train, split.validation.given, split.validation.held_out)
+        for pair in zip(part.frame()["user"], part.frame()["item"], strict=True)
+    }
+    found = known.frame()
+    assert set(zip(found["user"], found["item"], strict=True)) == expected
+    assert len(found) == len(expected)
+    held = split.test.held_out.frame()
+    assert not expected & set(zip(held["user"], held["item"], strict=True))
