@@ -1,6 +1,7 @@
 """Leaderboards: chosen on validation, stopped and continued, refused where they do not fit."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -116,6 +117,17 @@ def test_another_split_or_recipe_is_refused() -> None:
     Path("changed/vae.toml").write_text(changed)
     with pytest.raises(InputError, match="made with other settings than recipe vae"):
         leaderboard(options("whole", recipes=("changed",)))  # type: ignore[arg-type] # a tuple
+
+
+def test_longer_lists_than_were_kept_are_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recsys_vae.steps.leaderboard.ALL_LENGTHS", (3, 5))
+    short = replace(
+        options("longer", choose_by="ndcg@3"), recipes=("popularity",), metrics=("ndcg@3",)
+    )
+    leaderboard(short)
+    said: list[str] = []
+    leaderboard(replace(short, metrics=("ndcg@3", "recall@10")), said.append)
+    assert [line for line in said if "fit with" in line]
 
 
 def test_damaged_lists_are_named() -> None:
