@@ -150,7 +150,7 @@ def find_layout(data: bytes, piece: Piece, options: ReadOptions) -> Layout:
         InputError: the text is in another encoding, or has fewer than two columns.
     """
     try:
-        lines = _first_lines(data).decode("utf-8").splitlines()
+        lines = [line.decode("utf-8") for line in _first_lines(data).splitlines()]
     except UnicodeDecodeError as error:
         raise unreadable(piece.name, error) from error
     lines = [line for line in lines if line.strip()][:_SAMPLE_LINES]

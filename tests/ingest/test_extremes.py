@@ -132,3 +132,22 @@ def test_the_step_that_left_nothing_is_named(tmp_path: Path) -> None:
 def test_a_threshold_is_finite(threshold: float) -> None:
     with pytest.raises(InputError, match="--threshold"):
         CleaningOptions(threshold=threshold)
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\x85"])
+def test_a_separator_within_a_value_ends_no_line(tmp_path: Path, separator: str) -> None:
+    rows = [f'{{"user": "a{separator}b", "item": 1}}', '{"user": "c", "item": 1}', "no JSON"]
+    (tmp_path / "r.jsonl").write_text("\n".join(rows) + "\n", "utf-8")
+    assert stored(tmp_path / "r.jsonl").account.rejected == {"no JSON": 1}
+    assert len(load_interactions(tmp_path / "out").users) == 2
+
+
+def test_a_separator_within_a_header_ends_no_line(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("user,a\u2028b,item\n1,x,7\n", "utf-8")
+    assert read_interactions(tmp_path / "r.csv")["item"].tolist() == [7]
+
+
+def test_half_a_character_is_set_aside(tmp_path: Path) -> None:
+    rows = ['{"user": "\\ud800", "item": 1}', '{"user": "c", "item": 1}']
+    (tmp_path / "r.jsonl").write_text("\n".join(rows) + "\n")
+    assert stored(tmp_path / "r.jsonl").account.rejected == {"half a character as a value": 1}
