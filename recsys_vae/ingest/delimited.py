@@ -251,6 +251,7 @@ def _parse(data: bytes, layout: Layout, chosen: dict[str, int], piece: Piece) ->
         except pa.ArrowInvalid:
             # A value is no number: as text, each can be judged by itself.
             table, malformed = _read(data, layout, names, text)
+        _refuse_open_quote(data, layout, names, table.num_rows + len(malformed), piece)
     except (pa.ArrowException, UnicodeError) as error:
         raise unreadable(piece.name, error) from error
     # A part of the file's path, as in country=de/part-1.csv, is a column like any other.
@@ -300,6 +301,22 @@ def _read_integers(
     ids = [name for name, kind in types.items() if kind == pa.int64()]
     # As text, "" and "NA" mean different things.
     return None if any(table[name].null_count for name in ids) else (table, malformed)
+
+
+def _refuse_open_quote(
+    data: bytes, layout: Layout, names: list[str], records: int, piece: Piece
+) -> None:
+    """Refuse a text that ends within quotes: the rows behind the quote were taken for one field."""
+    if not layout.quote or data.count(layout.quote.encode()) % 2 == 0:
+        return
+    # Quotes amid a field quote nothing, so that an odd number may be right: one more row tells.
+    longer = data + b"\n" + layout.delimiter.encode() * (len(names) - 1) + b"\n"
+    table, malformed = _read(longer, layout, names, {names[0]: pa.string()})
+    if table.num_rows + len(malformed) == records:
+        raise InputError(
+            f"{piece.name}: a quote is opened and never closed, so that the rows after it would "
+            "be lost: correct it, or pass --quote none if quotes are text"
+        )
 
 
 def _read(

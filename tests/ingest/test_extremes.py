@@ -151,3 +151,14 @@ def test_half_a_character_is_set_aside(tmp_path: Path) -> None:
     rows = ['{"user": "\\ud800", "item": 1}', '{"user": "c", "item": 1}']
     (tmp_path / "r.jsonl").write_text("\n".join(rows) + "\n")
     assert stored(tmp_path / "r.jsonl").account.rejected == {"half a character as a value": 1}
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_quote_that_is_never_closed_swallows_no_rows(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text('user,item,note\n1,1,a\n1,2,"b\n2,1,c\n2,2,d' + end)
+    with pytest.raises(InputError, match=r"r\.csv: a quote is opened and never closed"):
+        stored(path)
+    # Amid a field a quote is a character like any other.
+    path.write_text('user,item,note\n1,1,a\n1,2,5" pipe\n2,1,c\n2,2,d' + end)
+    assert stored(path).account.steps[0].rows_in == 4
