@@ -304,6 +304,14 @@ def _interrupt(_signal: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
+def _refuse_no_text(arguments: list[str]) -> None:
+    """Refuse arguments that are no text: their names could be written into no report."""
+    for one in arguments:
+        if "\0" in one or one.encode("utf-8", "replace").decode("utf-8") != one:
+            shown = "".join(letter if letter.isprintable() else "?" for letter in one)
+            _fail(f"the argument {shown} is no UTF-8 text: rename the file or folder", 2)
+
+
 def _fail(sentence: str, code: int) -> NoReturn:
     click.echo(f"recsys-vae: {sentence}", err=True)
     sys.exit(code)
@@ -315,6 +323,7 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
+    _refuse_no_text(sys.argv[1:] if arguments is None else arguments)
     try:
         cli.main(arguments, prog_name="recsys-vae", standalone_mode=False)
     except InputError as error:

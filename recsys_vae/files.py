@@ -1,5 +1,6 @@
 """Files and folders that appear under their final name only when they are complete."""
 
+import errno
 import glob
 import json
 import os
@@ -9,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 from recsys_vae.errors import InputError, reason
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _sync(path: Path) -> None:
@@ -21,6 +24,17 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let an error for want of space, which says nothing of where, name what was being written."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in _FULL:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise
 
 
 def _beside(path: Path, role: str) -> Path:
@@ -93,8 +107,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
     # The suffix stands at the end too: writers that choose a format by suffix still see it.
     temporary = temporary.with_name(temporary.name + path.suffix)
     try:
-        yield temporary
-        _sync(temporary)
+        with _named(path):
+            yield temporary
+            _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
     finally:
@@ -150,10 +165,11 @@ def atomic_folder(path: Path, contents: Sequence[str]) -> Iterator[Path]:
     temporary, old = _beside(path, "partial"), _beside(path, "old")
     temporary.mkdir()
     try:
-        yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                _sync(file)
+        with _named(path):
+            yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _sync(file)
         if path.exists():
             check_replaceable(path, contents)
             path.replace(old)

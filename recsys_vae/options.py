@@ -210,8 +210,6 @@ def read_options(values: dict[str, Any]) -> "ReadOptions":
 
     roles = ("user", "item", "rating", "timestamp", "title")
     quote = values.get("quote")
-    if quote is not None and quote != "none" and len(quote) != 1:
-        raise InputError(f"--quote {quote} must be one character, or 'none'")
     delimiter = values.get("delimiter")
     return ReadOptions(
         columns=ColumnNames(**{role: values.get(f"{role}_column") for role in roles}),

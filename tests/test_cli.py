@@ -309,3 +309,27 @@ def test_the_help_lists_the_verbs_in_the_order_of_the_line(
         "ingest", "profile", "split", "ready", "train", "evaluate", "recommend", "score", "main"
     ]  # fmt: skip
     assert places == sorted(places)
+
+
+def test_a_split_with_nothing_to_find_is_refused(refused: Refused) -> None:
+    asked = ("split", "--data", "ratings/data", "--held-out-users", "10")
+    assert "--held-out-share" in refused(*asked, "--held-out-share", "0.01")
+
+
+@pytest.mark.parametrize("name", ["a\udcff.csv", "a\0.csv"])
+@pytest.mark.parametrize("option", ["--data", "--out"])
+def test_a_name_that_is_no_text_is_refused(refused: Refused, option: str, name: str) -> None:
+    sentence = refused("ingest", "--data", "ratings.csv", option, name, out=option == "--data")
+    assert "no UTF-8 text" in sentence
+
+
+def test_repeated_rows_of_published_files_are_counted(tmp_path: Path) -> None:
+    pairs = [(user, item) for user in range(5) for item in range(12)]
+    rows = [f"{user},{item}" for user, item in pairs if (user, item) not in ((1, 11), (2, 11))]
+    (tmp_path / "train.csv").write_text("\n".join(["user,item", *rows, *rows[:7]]) + "\n")
+    (tmp_path / "test.csv").write_text("user,item\n1,11\n1,11\n2,11\n")
+    files = ["--train", str(tmp_path / "train.csv"), "--test", str(tmp_path / "test.csv")]
+    main(["ready", *files, "--out", str(tmp_path / "out")])
+    counts = json.loads((tmp_path / "out" / "split.json").read_text())["counts"]
+    assert counts["train_rows_repeated"] == 7
+    assert counts["test_rows_repeated"] == 1

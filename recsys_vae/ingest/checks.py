@@ -30,6 +30,8 @@ REASONS: Final = (
 )
 """Why a row was rejected, by code; the first that applies."""
 _DAY: Final = 86_400_000
+_LAST: Final = 2**63 - 1024
+"""Near the last 64-bit integer, and exactly a float of that size, too."""
 _UNITS: Final = ((10**11, 1_000.0), (10**14, 1.0), (10**17, 1e-3), (2**63, 1e-6))
 """Epoch times below the bound are seconds, milliseconds, microseconds, nanoseconds."""
 Codes = npt.NDArray[np.int32]
@@ -91,8 +93,15 @@ def check(block: Block, latest: int) -> Checked:
         latest: in milliseconds since 1970; later times are in the future.
 
     Raises:
-        InputError: a column is of a type that cannot play its role.
+        InputError: a column is of a type that cannot play its role, or holds text that is none.
     """
+    try:
+        return _judged(block, latest)
+    except (pa.ArrowException, UnicodeError) as error:
+        raise unreadable(block.name, error) from error
+
+
+def _judged(block: Block, latest: int) -> Checked:
     table, wrong = block.table, np.zeros(block.table.num_rows, dtype=np.uint8)
     rating = None
     time_ = None
@@ -131,7 +140,12 @@ def _rejected(block: Block, bad: npt.NDArray[np.int64], wrong: npt.NDArray[np.ui
 
 
 def _texts(column: pa.ChunkedArray) -> list[str | None]:
-    return [None if one is None else str(one) for one in column.to_pylist()]
+    try:
+        return [None if one is None else str(one) for one in column.to_pylist()]
+    except (OverflowError, ValueError):
+        # Arrow can write timestamps that Python's dates cannot hold.
+        texts: list[str | None] = column.cast(pa.string()).to_pylist()
+        return texts
 
 
 def _mark(wrong: npt.NDArray[np.uint8], where: npt.NDArray[np.bool_], reason: str) -> None:
@@ -172,7 +186,7 @@ def _ids(
                 f"{block.name}: a {role} id is beyond 64-bit integers with sign: convert the "
                 "column to strings"
             ) from error
-        raise unreadable(block.name, error) from error
+        raise
     if _is_text(ids.type):
         empty = pc.index(pc.utf8_trim_whitespace(ids), "").as_py()
         if empty >= 0:
@@ -230,7 +244,7 @@ def _times(
             broken = _flags(pc.fill_null(pc.invert(pc.is_finite(column)), True))
             missing = broken if missing is None else missing | broken
             column = pc.if_else(pa.array(broken), None, column.combine_chunks())
-        times = _milliseconds(np.asarray(column.fill_null(0).cast(pa.int64(), safe=False)))
+        times = _milliseconds(_epoch(np.asarray(column.fill_null(0))))
     else:
         raise InputError(
             f"{name}: times must be numbers, ISO dates or timestamps, not {kind}: name another "
@@ -244,6 +258,14 @@ def _times(
     if missing is not None:
         _mark(wrong, missing, "the time is missing")
     return times
+
+
+def _epoch(numbers: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Make numbers 64-bit integers; what lies beyond stays far in the future or in the past."""
+    if numbers.dtype.kind == "u":
+        return np.minimum(numbers.astype(np.uint64), np.uint64(_LAST)).astype(np.int64)
+    wide = numbers.astype(np.float64 if numbers.dtype.kind == "f" else np.int64, copy=False)
+    return np.clip(wide, -_LAST, _LAST).astype(np.int64)
 
 
 def _milliseconds(epoch: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -272,7 +294,7 @@ def _text_times(
     digits = texts.str.fullmatch(r"(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])").to_numpy(dtype=bool)
     numeric = np.isfinite(numbers) & ~digits
     times = np.zeros(len(texts), dtype=np.int64)
-    times[numeric] = _milliseconds(np.round(numbers[numeric]).astype(np.int64))
+    times[numeric] = _milliseconds(_epoch(np.round(numbers[numeric])))
     read = numeric.copy()
     if not numeric.all():
         dates = pd.to_datetime(texts[~numeric], errors="coerce", utc=True, format="ISO8601")

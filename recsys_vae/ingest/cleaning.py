@@ -1,5 +1,6 @@
 """What to keep of the rows, and the account of what each step left."""
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal
 
@@ -63,6 +64,8 @@ class CleaningOptions:
                 f"--max-user-items {cap} is below --min-user-items {self.min_user_items}, so that "
                 "no user could remain: raise the one or lower the other"
             )
+        if self.threshold is not None and not math.isfinite(self.threshold):
+            raise InputError(f"--threshold {self.threshold} is no finite number: give a rating")
         if not 0.0 <= self.max_rejected <= 1.0:
             raise InputError(
                 f"--max-rejected {self.max_rejected} must lie between 0 and 1: give a share"

@@ -27,6 +27,8 @@ NONE: Final = "none"
 """Given for a column that a file has but that is not to be read."""
 
 _LISTED: Final = 20
+_LONGEST: Final = 10
+"""Digits: no file has so many columns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +95,7 @@ def find_column(
             return _only(named, present, file)
         if named == NONE and not required:
             return None
-        if named.isdecimal() and 1 <= int(named) <= len(present):
+        if named.isdecimal() and len(named) < _LONGEST and 1 <= int(named) <= len(present):
             return _only(present[int(named) - 1], present, file)
         raise InputError(
             f"{file} has no column '{named}' (its columns: {listed}): correct --{role}-column"

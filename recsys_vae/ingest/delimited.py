@@ -30,7 +30,7 @@ from recsys_vae.ingest.text import text_blocks
 _BY_SUFFIX: Final = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".dat": "::", ".data": "\t"}
 _CANDIDATES: Final = (",", "\t", "::", ";", "|", " ")
 _SEPARATOR: Final = "\x1f"
-"""ASCII's unit separator stands in for a delimiter of several characters."""
+"""ASCII's unit separator stands in for a delimiter of several bytes."""
 _NUMBER: Final = re.compile(r"\s*[-+]?[0-9]+(\.[0-9]+)?\s*")
 _INTEGER: Final = re.compile(r"[-+]?[0-9]{1,18}")
 _LINE_END: Final = re.compile(rb"\r?\n|\r")
@@ -109,15 +109,17 @@ def choose_columns(
         Column number by role.
 
     Raises:
-        InputError: a column that is needed is not there.
+        InputError: a column that is needed is not there, or one is chosen for two roles.
     """
     present = list(names)
     by_position = {} if header else positions(len(present))
-    chosen = {}
+    given = {getattr(options.columns, role) for role in roles}
+    chosen: dict[str, int] = {}
     for role in roles:
         named = getattr(options.columns, role)
         if named is None and not header:
-            if role in by_position:
+            # A column that is named for one role is not taken for another one by its place.
+            if role in by_position and present[by_position[role]] not in given:
                 chosen[role] = by_position[role]
             continue
         required = role in (USER, ITEM, "title")
@@ -130,6 +132,14 @@ def choose_columns(
                 f"{piece.name} has {len(present)} column(s) and no header: give at least users and "
                 f"items, and name --delimiter and --{role}-column"
             )
+    owner: dict[int, str] = {}
+    for role, place in chosen.items():
+        other = owner.setdefault(place, role)
+        if other != role:
+            raise InputError(
+                f"{piece.name}: column '{present[place]}' would be both {other} and {role}: name "
+                f"another --{other}-column or --{role}-column"
+            )
     return chosen
 
 
@@ -140,7 +150,7 @@ def find_layout(data: bytes, piece: Piece, options: ReadOptions) -> Layout:
         InputError: the text is in another encoding, or has fewer than two columns.
     """
     try:
-        lines = _first_lines(data).decode("utf-8").splitlines()
+        lines = [line.decode("utf-8") for line in _first_lines(data).splitlines()]
     except UnicodeDecodeError as error:
         raise unreadable(piece.name, error) from error
     lines = [line for line in lines if line.strip()][:_SAMPLE_LINES]
@@ -148,7 +158,7 @@ def find_layout(data: bytes, piece: Piece, options: ReadOptions) -> Layout:
         raise InputError(f"{piece.name} has no rows: give a file with at least one interaction")
     delimiter = options.delimiter or _guess_delimiter(lines, piece.suffix, options)
     # Titles are full of quotes that quote nothing where the delimiter is `::`.
-    quote = "" if len(delimiter) > 1 else options.quote
+    quote = "" if _is_replaced(delimiter) else options.quote
     rows = [_fields(line, delimiter, quote) for line in lines]
     header = _has_header(rows, options) if options.header is None else options.header
     names = rows[0] if header else [str(n + 1) for n in range(len(rows[0]))]
@@ -164,10 +174,13 @@ def _first_lines(data: bytes) -> bytes:
     return start[: start.rfind(b"\n") + 1] or start[: start.rfind(b"\r") + 1] or data
 
 
+def _is_replaced(delimiter: str) -> bool:
+    """Say whether a delimiter is more than the one byte that the parser takes."""
+    return len(delimiter.encode()) > 1
+
+
 def _fields(line: str, delimiter: str, quote: str) -> list[str]:
-    if len(delimiter) > 1:
-        return line.split(delimiter)
-    if not quote:
+    if _is_replaced(delimiter) or not quote:
         return line.split(delimiter)
     try:
         return next(csv.reader([line], delimiter=delimiter, quotechar=quote))
@@ -210,7 +223,7 @@ def _without_first_line(data: bytes, quote: str) -> bytes:
 
 
 def _parse(data: bytes, layout: Layout, chosen: dict[str, int], piece: Piece) -> Block:
-    if len(layout.delimiter) > 1:
+    if _is_replaced(layout.delimiter):
         data = data.replace(layout.delimiter.encode(), _SEPARATOR.encode())
     types: dict[str, Any] = {USER: _ID, ITEM: _ID, RATING: pa.float64()}
     own = {role: place for role, place in chosen.items() if place < len(layout.names)}
@@ -231,13 +244,14 @@ def _parse(data: bytes, layout: Layout, chosen: dict[str, int], piece: Piece) ->
             if role in own and _PLAIN.fullmatch(first.get(role, ""))
         ]
         read = None
-        if whole and _plainly_spelled(data, layout.delimiter):
+        if whole and _plainly_spelled(data, layout.delimiter, layout.quote):
             read = _read_integers(data, layout, names, typed | dict.fromkeys(whole, pa.int64()))
         try:
             table, malformed = read or _read(data, layout, names, typed)
         except pa.ArrowInvalid:
             # A value is no number: as text, each can be judged by itself.
             table, malformed = _read(data, layout, names, text)
+        _refuse_open_quote(data, layout, names, table.num_rows + len(malformed), piece)
     except (pa.ArrowException, UnicodeError) as error:
         raise unreadable(piece.name, error) from error
     # A part of the file's path, as in country=de/part-1.csv, is a column like any other.
@@ -251,14 +265,14 @@ def _parse(data: bytes, layout: Layout, chosen: dict[str, int], piece: Piece) ->
     return Block(piece.name, pa.table(columns), tuple(malformed), text=True)
 
 
-def _plainly_spelled(data: bytes, delimiter: str) -> bool:
+def _plainly_spelled(data: bytes, delimiter: str, quote: str) -> bool:
     """Say whether every integer in a text must be spelled as it is usually written.
 
     Otherwise 007, -0, 0x7 and 7 with a space would be read as another id's number. Some texts are
     refused that need not be.
     """
-    others = {b"-", b" ", b"\t", b'"'} - {delimiter.encode()}
-    if len(delimiter) > 1 or any(one in data for one in others):
+    others = {b"-", b" ", b"\t", quote.encode() or b'"'} - {delimiter.encode()}
+    if _is_replaced(delimiter) or any(one in data for one in others):
         return False
     # A nought at the very beginning or end would have no neighbour to judge it by.
     if data.startswith(b"0") or data.endswith(b"0"):
@@ -289,6 +303,22 @@ def _read_integers(
     return None if any(table[name].null_count for name in ids) else (table, malformed)
 
 
+def _refuse_open_quote(
+    data: bytes, layout: Layout, names: list[str], records: int, piece: Piece
+) -> None:
+    """Refuse a text that ends within quotes: the rows behind the quote were taken for one field."""
+    if not layout.quote or data.count(layout.quote.encode()) % 2 == 0:
+        return
+    # Quotes amid a field quote nothing, so that an odd number may be right: one more row tells.
+    longer = data + b"\n" + layout.delimiter.encode() * (len(names) - 1) + b"\n"
+    table, malformed = _read(longer, layout, names, {names[0]: pa.string()})
+    if table.num_rows + len(malformed) == records:
+        raise InputError(
+            f"{piece.name}: a quote is opened and never closed, so that the rows after it would "
+            "be lost: correct it, or pass --quote none if quotes are text"
+        )
+
+
 def _read(
     data: bytes, layout: Layout, names: list[str], types: dict[str, Any]
 ) -> tuple[pa.Table, list[Malformed]]:
@@ -299,7 +329,7 @@ def _read(
         malformed.append(Malformed(row.number - 1, printable(row.text), why))
         return "skip"
 
-    delimiter = layout.delimiter if len(layout.delimiter) == 1 else _SEPARATOR
+    delimiter = _SEPARATOR if _is_replaced(layout.delimiter) else layout.delimiter
     quoted = bool(layout.quote) and layout.quote.encode() in data
     table = pa.csv.read_csv(
         pa.BufferReader(pa.py_buffer(data)),

@@ -81,11 +81,11 @@ def _second_pass(
         )
     steps = _first_steps(read)
     last = list(read.seen.values())[-1]
-    _refuse_nothing(steps[-1].rows_out, read, source)
+    _refuse_nothing(steps, read, source)
     users, user_places = _sorted(read, "users", last.users)
     items, item_places = _sorted(read, "items", last.items)
     _merge_all(read, user_places, item_places, len(users), len(items), options, merged, steps)
-    _refuse_nothing(len(merged), read, source)
+    _refuse_nothing(steps, read, source)
     core = find_core(
         merged,
         len(users),
@@ -218,14 +218,22 @@ def _final_rows(
     yield from in_order(task(part) for part in merged.parts())
 
 
-def _refuse_nothing(rows: int, read: FirstPass, source: Source) -> None:
-    if rows:
+def _refuse_nothing(steps: list[Step], read: FirstPass, source: Source) -> None:
+    """Refuse where no row is left, naming the step that took the last one."""
+    last = next((step.name for step in steps if not step.rows_out), None)
+    if last is None:
         return
-    if read.threshold is not None and threshold_name(read.threshold) in read.seen:
+    if read.threshold is not None and last == threshold_name(read.threshold):
         raise InputError(
             f"{source.name}: no rating is above the threshold {read.threshold:g} (the highest is "
             f"{read.highest or 0:g}): lower --threshold"
         )
+    if last == CHECKED:
+        usual = max(read.rejected, key=lambda why: read.rejected[why])
+        raise InputError(
+            f"{source.name}: no row is usable, mostly because {usual}: name the right columns, or "
+            "correct the rows"
+        )
     raise InputError(
-        f"{source.name}: no row is left after {list(read.seen)[-1]!r}: give other lists or dates"
+        f"{source.name}: no row is left after {last!r}: give other lists, dates or limits"
     )

@@ -1,7 +1,7 @@
 """JSON lines: one object a line."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -90,7 +90,8 @@ def _parse_slowly(data: bytes, chosen: dict[str, str], piece: Piece) -> Block:
     columns: dict[str, list[Any]] = {role: [] for role in chosen}
     malformed: list[Malformed] = []
     try:
-        lines = [line for line in data.decode("utf-8").splitlines() if line.strip()]
+        # Bytes are split at line breaks only, text also at separators within a value.
+        lines = [line.decode("utf-8") for line in data.splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise unreadable(piece.name, error) from error
     for record, line in enumerate(lines):
@@ -106,10 +107,22 @@ def _parse_slowly(data: bytes, chosen: dict[str, str], piece: Piece) -> Block:
         if any(isinstance(value, dict | list) for value in values.values()):
             malformed.append(Malformed(record, printable(line), "a list or an object as a value"))
             continue
+        if not _is_unicode(values.values()):
+            malformed.append(Malformed(record, printable(line), "half a character as a value"))
+            continue
         for role, value in values.items():
             columns[role].append(value)
     table = pa.table({role: _column(values) for role, values in columns.items()})
     return Block(piece.name, table, tuple(malformed))
+
+
+def _is_unicode(values: Iterable[Any]) -> bool:
+    """Say whether texts can be written: JSON's escapes can name half of a surrogate pair."""
+    try:
+        "".join(value for value in values if isinstance(value, str)).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _column(values: list[Any]) -> pa.Array:

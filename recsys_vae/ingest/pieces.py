@@ -1,5 +1,6 @@
 """Which files lie behind a path: one file, a member of a zip archive, or a folder of parts."""
 
+import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ _SUFFIXES: Final[dict[str, Format]] = {
     ".ndjson": "jsonl", ".json": "jsonl",
 }  # fmt: skip
 _LISTED: Final = 10
+_PASSED_OVER: Final = (".", "_")
+_NO_VALUE: Final = "__HIVE_DEFAULT_PARTITION__"
+"""Hive's and Spark's name for the folder of rows that have no value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,8 @@ def _found(path: Path, format_: Format) -> Iterator[Piece]:
     if path.is_dir():
         yield from _in_folder(path, format_)
     elif path.is_file():
-        if zipfile.is_zipfile(path) and path.suffix.lower() == ".zip":
+        if path.suffix.lower() == ".zip":
+            _refuse_no_archive(path)
             yield _only_member(path, format_)
         else:
             yield _piece(path, path.name, format_)
@@ -109,6 +114,8 @@ def _found(path: Path, format_: Format) -> Iterator[Piece]:
         raise InputError(f"{printable(path)} is no regular file: write the data to one first")
     else:
         archive = next((one for one in path.parents if one.is_file()), None)
+        if archive is not None and archive.suffix.lower() == ".zip":
+            _refuse_no_archive(archive)
         if archive is None or not zipfile.is_zipfile(archive):
             raise InputError(f"{printable(path)} does not exist: check the path")
         member = path.relative_to(archive).as_posix()
@@ -120,9 +127,22 @@ def _found(path: Path, format_: Format) -> Iterator[Piece]:
         yield _piece(archive, member, format_, member)
 
 
+def _refuse_no_archive(path: Path) -> None:
+    if not zipfile.is_zipfile(path):
+        raise InputError(
+            f"{printable(path)} is no zip archive, or one that was cut off: fetch or pack it again"
+        )
+
+
+def _bare_suffix(name: str) -> str:
+    """Give the suffix in lower case, without that of the compression."""
+    lower = Path(name.lower())
+    return (lower.with_suffix("") if lower.suffix in _COMPRESSED else lower).suffix
+
+
 def _piece(path: Path, name: str, format_: Format, member: str | None = None) -> Piece:
     lower = Path(name.lower())
-    suffix = (lower.with_suffix("") if lower.suffix in _COMPRESSED else lower).suffix
+    suffix = _bare_suffix(name)
     known = _SUFFIXES.get(suffix) if format_ == "auto" else format_
     if known is None:
         raise InputError(
@@ -143,9 +163,9 @@ def _only_member(path: Path, format_: Format) -> Piece:
         usable = [one.filename for one in archive.infolist() if one.file_size and not one.is_dir()]
     fitting = [
         name for name in usable
-        if format_ != "auto" or Path(name.lower().removesuffix(".gz")).suffix in _SUFFIXES
+        if format_ != "auto" or _bare_suffix(name) in _SUFFIXES
     ]  # fmt: skip
-    fitting = [name for name in fitting if not Path(name).name.startswith((".", "_"))]
+    fitting = [name for name in fitting if not Path(name).name.startswith(_PASSED_OVER)]
     if len(fitting) != 1:
         raise InputError(
             f"{printable(path)} holds {len(fitting)} files of data ({_members(path)}): give one as "
@@ -157,19 +177,36 @@ def _only_member(path: Path, format_: Format) -> Piece:
 def _members(path: Path) -> str:
     with zipfile.ZipFile(path) as archive:
         names = [printable(name) for name in archive.namelist() if not name.endswith("/")]
-    return ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
+    return ", ".join(names[:_LISTED] or ["none"]) + (", ..." if len(names) > _LISTED else "")
 
 
 def _in_folder(path: Path, format_: Format) -> Iterator[Piece]:
-    relative = sorted(
-        file.relative_to(path) for file in path.rglob("*")
-        if file.is_file()
-        and not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
-    )  # fmt: skip
+    relative = sorted(file.relative_to(path) for file in _files_below(path))
     if not relative:
         raise InputError(f"{printable(path)} is a folder without files: give one with data in it")
     for one in relative:
         piece = _piece(path / one, one.name, format_)
         keys = [part.split("=", 1) for part in one.parts[:-1] if "=" in part]
-        partition = {key: unquote(value) for key, value in keys}
+        partition = {key: "" if value == _NO_VALUE else unquote(value) for key, value in keys}
         yield Piece(piece.path, piece.format, piece.suffix, None, partition)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Give the files in a folder and its folders; what cannot be read must not go unnoticed."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(_PASSED_OVER)]
+        linked = [name for name in folders if (Path(place) / name).is_symlink()]
+        for name in (*linked, *names):
+            file = Path(place) / name
+            if name.startswith(_PASSED_OVER):
+                continue
+            if not file.is_file():
+                raise InputError(
+                    f"{printable(file)} is no regular file and would be left out: put the data "
+                    "themselves there, or remove it"
+                )
+            yield file

@@ -44,6 +44,24 @@ class ReadOptions:
     quote: str = '"'
     encoding: str = "utf-8"
 
+    def __post_init__(self) -> None:
+        """Refuse characters that no parser could tell apart."""
+        if self.quote and (not self.quote.isascii() or len(self.quote) > 1 or self.quote in "\r\n"):
+            raise InputError(
+                f"--quote {printable(self.quote)} must be one ASCII character, or 'none'"
+            )
+        if self.delimiter is None:
+            return
+        if not self.delimiter or set(self.delimiter) & set("\r\n\0"):
+            raise InputError(
+                f"--delimiter {printable(self.delimiter)!r} must be text without line breaks: give "
+                "one such as ',' or 'tab'"
+            )
+        if self.delimiter == self.quote:
+            raise InputError(
+                f"--delimiter {self.delimiter} is the --quote, too: give another, or --quote none"
+            )
+
 
 def unreadable(name: str | Path, error: Exception) -> InputError:
     """Give the sentence for a file that cannot be read."""

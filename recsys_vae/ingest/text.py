@@ -68,6 +68,7 @@ def text_blocks(
 def _decoded(file: BinaryIO, options: ReadOptions) -> BinaryIO:
     try:
         codec = codecs.lookup(options.encoding)
+        "".encode(options.encoding)  # base64 and the like are codecs, but not of text
     except LookupError as error:
         raise InputError(
             f"--encoding {options.encoding} is unknown: give one such as utf-8, latin-1 or utf-16"

@@ -24,7 +24,6 @@ _ARRAYS = ("indptr", "indices", "data", "times")
 _IDS = ("users", "items")
 CONTENTS = (*(f"{name}.npy" for name in _ARRAYS), *(f"{name}.arrow" for name in _IDS), MANIFEST)
 """What such a folder may hold; the manifest, which names the checksums, comes last."""
-_VALUES_AT_ONCE = 2**27
 REMEDY = "make it with 'recsys-vae ingest' or 'recsys-vae split'"
 
 
@@ -162,9 +161,10 @@ class _Array:
         values = np.ascontiguousarray(piece, dtype=self._kind)
         self._left -= len(values)
         self._sum.update(values.data)
-        # One call writes at most 2 GiB.
-        for start in range(0, len(values), _VALUES_AT_ONCE):
-            self._file.write(values[start : start + _VALUES_AT_ONCE].data)
+        left = values.view(np.uint8).data
+        while len(left):
+            # One call writes at most 2 GiB, and on a disk that is nearly full only what fits.
+            left = left[self._file.write(left) :]
 
     def close(self) -> str:
         if self._left:
@@ -216,6 +216,8 @@ def load_interactions(folder: Path) -> Interactions:
         id_sums = {f"{name}.arrow": sums[f"{name}.arrow"] for name in _IDS}
         check_sums(folder, list(id_sums), id_sums, REMEDY)
         users, items = (load_ids(folder / f"{name}.arrow") for name in _IDS)
+        if (len(users), len(items)) != (n_users, n_items):
+            raise _damaged(folder, "its manifest has other numbers of users or items than its ids")
         parts = (arrays["data"], arrays["indices"], arrays["indptr"])
         matrix = csr_array(parts, shape=(len(users), len(items)))
         interactions = Interactions(users, items, matrix, times=arrays.get("times"))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from recsys_vae.errors import InputError
 from recsys_vae.files import atomic_folder, check_replaceable, write_json
 from recsys_vae.ingest.catalogue import Catalogue, read_catalogue
 from recsys_vae.ingest.cleaning import Account, CleaningOptions
@@ -74,6 +75,8 @@ def ingest(options: IngestOptions) -> Ingested:
         InputError: anything in the input is unusable; nothing is written then.
     """
     check_replaceable(options.out, CONTENTS)
+    if options.data != SAMPLE:
+        _refuse_within(options.out, Path(options.data))
     with step_run("ingest") as run:
         source: Source = FileSource(Path(options.data), options.reading)
         catalogue = Catalogue.empty()
@@ -111,6 +114,18 @@ def ingest(options: IngestOptions) -> Ingested:
         run.artifact(options.out / REPORT)
         run.artifact(options.out / PROFILE)
         return Ingested(interactions, account, warnings, options.out)
+
+
+def _refuse_within(out: Path, data: Path) -> None:
+    """Refuse to write where the next run would read."""
+    if not data.is_dir() or not out.resolve().is_relative_to(data.resolve()):
+        return
+    parts = out.resolve().relative_to(data.resolve()).parts
+    if not any(part.startswith((".", "_")) for part in parts):
+        raise InputError(
+            f"--out {out} lies in --data {data}, where it would be read as data the next time: "
+            "choose another --out"
+        )
 
 
 def _absolute(data: str) -> Path:

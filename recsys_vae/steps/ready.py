@@ -1,5 +1,6 @@
 """ready: the parts that others have published become a split."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -49,15 +50,18 @@ def take_over(
     options = reading or ReadOptions()
     with step_run("ready") as run:
         if test is None:
-            made = _strong(train, options)
+            made, repeated = _strong(train, options)
         else:
+            files = {"train": train, "test": test, "validation": validation}
+            parts, repeated = _read_all(files, options)
             made = ready_made(
-                _read(train, options),
-                _read(test, options),
-                validation=None if validation is None else _read(validation, options),
+                parts["train"],
+                parts["test"],
+                validation=parts.get("validation"),
                 validation_share=validation_share,
                 seed=seed,
             )
+        made.description["counts"] |= repeated
         save_split(made, out)
         run.params("ready", {"train": str(train), "test": str(test), "kind": made.kind})
         run.dataset(made.train, "train", "ready")
@@ -66,16 +70,27 @@ def take_over(
         return made
 
 
-def _read(path: Path, options: ReadOptions) -> Interactions:
-    return Interactions.from_frame(read_interactions(path, options)[["user", "item"]])
+def _read_all(
+    files: Mapping[str, Path | None], options: ReadOptions
+) -> tuple[dict[str, Interactions], dict[str, int]]:
+    """Read the files that are given; count the rows of each that repeat another one of it."""
+    parts, repeated = {}, {}
+    for name, path in files.items():
+        if path is not None:
+            frame = read_interactions(path, options)[["user", "item"]]
+            parts[name] = Interactions.from_frame(frame)
+            repeated[f"{name}_rows_repeated"] = len(frame) - len(parts[name])
+    return parts, repeated
 
 
-def _strong(folder: Path, options: ReadOptions) -> Split:
+def _strong(folder: Path, options: ReadOptions) -> tuple[Split, dict[str, int]]:
     absent = [f"{name}.csv" for name in _STRONG if not (folder / f"{name}.csv").is_file()]
     if absent:
         raise InputError(
             f"{folder} has no {absent[0]}: give --test beside --train, or a folder with "
             f"{', '.join(f'{name}.csv' for name in _STRONG)}"
         )
-    train, *halves = (_read(folder / f"{name}.csv", options) for name in _STRONG)
-    return ready_made_strong(train, Halves(halves[0], halves[1]), Halves(halves[2], halves[3]))
+    parts, repeated = _read_all({name: folder / f"{name}.csv" for name in _STRONG}, options)
+    train, *halves = parts.values()
+    made = ready_made_strong(train, Halves(halves[0], halves[1]), Halves(halves[2], halves[3]))
+    return made, repeated

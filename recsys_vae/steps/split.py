@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
+from recsys_vae.errors import InputError
 from recsys_vae.files import check_replaceable, read_json
 from recsys_vae.interactions import load_interactions
 from recsys_vae.splitting import Split, SplitOptions, save_split, split_by
@@ -32,6 +33,13 @@ def split(*, data: Path, out: Path, options: SplitOptions) -> Split:
         )
         interactions = load_interactions(data / INTERACTIONS)
         made = split_by(interactions, options)
+        for name, fold in (("validation", made.validation), ("test", made.test)):
+            if not len(fold.held_out):
+                raise InputError(
+                    f"nothing is to be found in the {name}, because its users have too few items "
+                    "for the share that is held out: choose a larger --held-out-share, or give "
+                    "more data"
+                )
         made.description["threshold"] = report.get("threshold")
         save_split(made, out)
         run.params("split", {"kind": options.kind, **asdict(options)})

@@ -11,6 +11,7 @@ from recsys_vae.ingest import delimited, text
 from recsys_vae.ingest.cleaning import CleaningOptions
 from recsys_vae.ingest.engine import store_rows
 from recsys_vae.ingest.readers import read_interactions
+from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.ingest.source import FileSource
 from recsys_vae.interactions import IdMap, load_interactions
 from recsys_vae.scoring.histories import HistorySource
@@ -94,11 +95,21 @@ def test_the_check_finds_every_nought_that_leads(rows: list[tuple[str, str]], at
     with pytest.MonkeyPatch.context() as patch:
         # Wherever the pieces that are looked at begin and end.
         patch.setattr(delimited, "_BYTES_AT_ONCE", at_once)
-        plain = delimited._plainly_spelled(data, ",")
+        plain = delimited._plainly_spelled(data, ",", '"')
     # A text that begins with a nought has nothing before it to judge that by: refused with caution.
     assert plain == (usual and not data.startswith(b"0"))
 
 
 def test_decimals_do_not_hide_integers() -> None:
-    assert delimited._plainly_spelled(b"1,7,0.5\n2,10,3.05\n2,8,3.0\n", ",")
-    assert not delimited._plainly_spelled(b"1,7,0.5\n2,010,3.05\n", ",")
+    assert delimited._plainly_spelled(b"1,7,0.5\n2,10,3.05\n2,8,3.0\n", ",", '"')
+    assert not delimited._plainly_spelled(b"1,7,0.5\n2,010,3.05\n", ",", '"')
+
+
+@pytest.mark.parametrize("quote", ["|", "~", "'"])
+def test_quotes_do_not_hide_an_odd_spelling(tmp_path: Path, quote: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(f"user,item\n1,7\n1,{quote}007{quote}\n2,8\n")
+    options = CleaningOptions(min_user_items=1)
+    store_rows(FileSource(path, ReadOptions(quote=quote)), options, tmp_path / "out", tmp_path)
+    items = load_interactions(tmp_path / "out").items
+    assert list(items.ids(np.arange(len(items)))) == ["007", "7", "8"]

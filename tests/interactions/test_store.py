@@ -129,6 +129,15 @@ def test_a_manifest_that_says_something_else_is_refused(content: str, tmp_path: 
     refused(tmp_path / "a")
 
 
+@pytest.mark.parametrize("name", ["users", "items"])
+@pytest.mark.parametrize("count", [-1, 0, True, 1.5])
+def test_a_manifest_that_counts_wrong_is_refused(name: str, count: float, tmp_path: Path) -> None:
+    save_interactions(SMALL, tmp_path / "a")
+    file = tmp_path / "a" / "interactions.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), name: count}))
+    refused(tmp_path / "a")
+
+
 def test_another_format_version_is_refused(tmp_path: Path) -> None:
     save_interactions(SMALL, tmp_path / "a")
     file = tmp_path / "a" / "interactions.json"
