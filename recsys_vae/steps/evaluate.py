@@ -68,8 +68,9 @@ def evaluate_models(
         users, items = _segments(by, fold, catalogue)
         folders = [model_folder(one) for one in models]
         loaded: list[Recommender] = [load_model(one) for one in folders]
+        labels = _labels(loaded, models)
         judged = []
-        for label, folder, model in zip(_labels(loaded, models), folders, loaded, strict=True):
+        for label, folder, model in zip(labels, folders, loaded, strict=True):
             found = evaluate(
                 model, fold, [str(one) for one in asked], catalogue=catalogue, item_segments=items
             )
@@ -147,7 +148,12 @@ def _read_attributes(path: Path) -> pd.DataFrame:
 def _labels(models: Sequence[Recommender], references: Sequence[str]) -> list[str]:
     """Call models by name; where a name comes twice, by where they come from, too."""
     names = [model.name for model in models]
-    return [
+    labels = [
         name if names.count(name) == 1 else f"{name} {reference.replace(':', '').replace('@', '/')}"
         for name, reference in zip(names, references, strict=True)
     ]
+    twice = next((one for one, label in zip(references, labels, strict=True)
+                  if labels.count(label) > 1), None)  # fmt: skip
+    if twice is not None:
+        raise InputError(f"--model names {twice} twice: name each model once")
+    return labels
