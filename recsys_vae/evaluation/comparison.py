@@ -3,10 +3,10 @@
 Legend: U users, S seeds, R resamples.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,13 @@ from recsys_vae.evaluation.measures import parse_metric
 from recsys_vae.evaluation.metrics import PerUser
 from recsys_vae.evaluation.significance import Difference, differences, holm
 
+_Named = TypeVar("_Named")
+
 MARKS: Final = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 """What stands beside a mean that is behind the best one, by corrected p."""
 BEST: Final = "(best)"
 _COLUMNS_AT_ONCE: Final = 256
+_VALUES_AT_ONCE: Final = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,8 @@ class Comparison:
     Attributes:
         leaderboard: a row a model and metric: `model`, `seeds`, `metric`, `mean`, `low`, `high`,
             `users`, `left_out`, `best`, and against the best: `difference` with `difference_low`
-            and `difference_high`, `effect`, `wins`, `losses`, `p`, `p_holm`, `mark`.
+            and `difference_high`, `effect`, `wins` and `losses` (users for whom the model is
+            better, and worse), `p`, `p_holm`, `mark`.
         pairs: the same for every pair of models, corrected over all pairs of the metric.
         primary: the metric that the models are sorted by.
     """
@@ -76,6 +80,11 @@ class Comparison:
                 row["seconds"] = f"{seconds[model]:.1f}" if model in seconds else ""
             rows.append(row)
         return pd.DataFrame(rows)
+
+    def against_best(self) -> pd.DataFrame:
+        """Give the rows of the primary metric that were tested against the best one's."""
+        own = self.leaderboard[self.leaderboard["metric"] == self.primary]
+        return own[~own["best"] & own["users"].gt(0)] if "p" in own else own.iloc[:0]
 
     @staticmethod
     def _shown(row: Any) -> str:
@@ -143,9 +152,13 @@ def _estimates(entries: Sequence[Entry], seed: int) -> dict[tuple[str, str], Est
             found[one.label, metric] = Estimate(float(np.mean(values)), nan, nan, 0, 0)
     named = [(one, metric, values) for one in entries for metric, values in one.per_user.items()]
     # Many columns at once: the draws are the costly part, and the same for all.
-    for start in range(0, len(named), _COLUMNS_AT_ONCE):
-        part = named[start : start + _COLUMNS_AT_ONCE]
+    for part in _parts(named, entries):
         columns = np.concatenate([values for _, _, values in part]).T
+        stop = 0
+        for _, _, values_SU in part:
+            begin, stop = stop, stop + len(values_SU)
+            # A user counts where every seed has a value, in the mean and in the resamples alike.
+            columns[np.isnan(columns[:, begin:stop]).any(axis=1), begin:stop] = np.nan
         judged_UM = ~np.isnan(columns)
         means = bootstrap_means(columns, seed=seed, resamples=RESAMPLES)
         stop = 0
@@ -156,9 +169,9 @@ def _estimates(entries: Sequence[Entry], seed: int) -> dict[tuple[str, str], Est
             rng = np.random.default_rng([seed, 1])
             picked = rng.integers(stop - begin, size=means_RS.shape)
             drawn = np.take_along_axis(means_RS, picked, axis=1).mean(axis=1)
-            judged = judged_UM[:, begin:stop].all(axis=1)
+            judged = judged_UM[:, begin]
             users = int(judged.sum())
-            low, high = np.quantile(drawn, [0.025, 0.975]).tolist() if users else (nan, nan)
+            low, high = np.nanquantile(drawn, [0.025, 0.975]).tolist() if users else (nan, nan)
             mean = float(values_SU[:, judged].mean()) if users else nan
             found[entry.label, metric] = Estimate(mean, low, high, users, len(judged) - users)
     return found
@@ -175,11 +188,11 @@ def _tests(entries: Sequence[Entry], seed: int) -> dict[str, _Tested]:
         for one, other in combinations(entries, 2)
     ]
     tested: dict[str, _Tested] = {}
-    for start in range(0, len(named), _COLUMNS_AT_ONCE):
-        part = named[start : start + _COLUMNS_AT_ONCE]
+    for part in _parts(named, entries):
+        wanted = {(each.label, metric): each for metric, *both in part for each in both}
+        means = {key: each.mean_over_seeds(key[1]) for key, each in wanted.items()}
         values = [
-            (one.mean_over_seeds(metric), other.mean_over_seeds(metric))
-            for metric, one, other in part
+            (means[one.label, metric], means[other.label, metric]) for metric, one, other in part
         ]
         found = differences(values, seed=seed)
         for (metric, one, other), difference in zip(part, found, strict=True):
@@ -187,10 +200,20 @@ def _tests(entries: Sequence[Entry], seed: int) -> dict[str, _Tested]:
     return tested
 
 
+def _parts(named: list[_Named], entries: Sequence[Entry]) -> Iterator[list[_Named]]:
+    """Give so many columns at once that they fit into memory, whatever the number of users."""
+    one = next(iter(entries[0].per_user.values()), np.empty((1, 0)))
+    n_fits = max(len(entry.seeds) for entry in entries)
+    at_once = max(1, min(_COLUMNS_AT_ONCE, _VALUES_AT_ONCE // max(n_fits * one.shape[1], 1)))
+    for start in range(0, len(named), at_once):
+        yield named[start : start + at_once]
+
+
 def _pair_rows(tested: _Tested, metric: str) -> list[dict[str, Any]]:
+    more = parse_metric(metric).higher_is_better
     corrected = holm([one.p for one in tested.values()])
     return [
-        {"metric": metric, "model": one, "other": other, **_columns(difference, p)}
+        {"metric": metric, "model": one, "other": other, **_columns(difference, p, more=more)}
         for ((one, other), difference), p in zip(tested.items(), corrected, strict=True)
     ]
 
@@ -199,6 +222,7 @@ def _rows(
     ranked: Sequence[Entry], found: Mapping[str, Estimate], tested: _Tested, metric: str
 ) -> list[dict[str, Any]]:
     best = ranked[0].label
+    more = parse_metric(metric).higher_is_better
     against = {one.label: _between(tested, one.label, best) for one in ranked[1:] if tested}
     corrected = dict(zip(against, holm([one.p for one in against.values()]), strict=True))
     rows = []
@@ -206,9 +230,10 @@ def _rows(
         estimate = found[one.label]
         row: dict[str, Any] = {"model": one.label, "seeds": len(one.seeds), "metric": metric}
         row |= asdict(estimate)
-        row["best"] = one.label == best
+        # Where nobody could be judged, nobody is best.
+        row["best"] = one.label == best and not np.isnan(estimate.mean)
         if one.label in against:
-            row |= _columns(against[one.label], corrected[one.label])
+            row |= _columns(against[one.label], corrected[one.label], more=more)
         row["mark"] = BEST if row["best"] else mark_of(row.get("p_holm", 1.0))
         rows.append(row)
     return rows
@@ -224,14 +249,17 @@ def _between(tested: _Tested, one: str, other: str) -> Difference:
     )  # fmt: skip
 
 
-def _columns(difference: Difference, p_holm: float) -> dict[str, Any]:
+def _columns(difference: Difference, p_holm: float, *, more: bool) -> dict[str, Any]:
+    better, worse = difference.wins, difference.losses
+    if not more:
+        better, worse = worse, better
     return {
         "difference": difference.mean,
         "difference_low": difference.low,
         "difference_high": difference.high,
         "effect": difference.effect,
-        "wins": difference.wins,
-        "losses": difference.losses,
+        "wins": better,
+        "losses": worse,
         "p": difference.p,
         "p_holm": p_holm,
     }

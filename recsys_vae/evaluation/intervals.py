@@ -70,9 +70,10 @@ def bootstrap_means(
     # Where columns leave out the same users, as they nearly always do, one count serves them all.
     same = bool((judged_UM == judged_UM[:, :1]).all())
     counted = judged_UM[:, :1] if same else judged_UM
+    columns = np.concatenate([filled_UM, counted], axis=1)
     means: list[npt.NDArray[Any]] = []
     for weights in resampled(len(values_UM), seed=seed, resamples=resamples):
-        totals = weights.astype(np.float64) @ np.concatenate([filled_UM, counted], axis=1)
+        totals = weights.astype(np.float64) @ columns
         sums, counts = totals[:, : values_UM.shape[1]], totals[:, values_UM.shape[1] :]
         means.append(sums / np.where(counts > 0, counts, np.nan))
     return np.concatenate(means)

@@ -96,10 +96,10 @@ def by_attribute(
         raise InputError(
             f"--by {name}: none of its ids is a judged {what}: give a file with the ids of the data"
         )
-    texts = values[known].map(_text)
+    texts = values[known].astype(object).map(text_of)
     pairs = texts.str.split(SEPARATOR, regex=False).explode().str.strip()
     places = pd.Series(numbers[known], index=texts.index)
-    labels = sorted({label for label in pairs.unique() if label})
+    labels = sorted({label for label in pairs.unique() if label not in ("", UNKNOWN)})
     if len(labels) > MOST_SEGMENTS:
         raise InputError(
             f"--by {name} has {len(labels)} different values, at most {MOST_SEGMENTS} can be "
@@ -117,10 +117,19 @@ def by_attribute(
     return (ItemSegments if of_items else UserSegments)(name, flags)
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """Write a value as a label or id: missing ones empty, whole numbers without a point.
+
+    >>> text_of(1995.0), text_of(None), text_of(["Drama", "War"])
+    ('1995', '', 'Drama|War')
+    """
+    if isinstance(value, list | tuple | np.ndarray):
+        return SEPARATOR.join(text_of(one) for one in value)
     if pd.isna(value):
         return ""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
 
 
 def segment_rows(

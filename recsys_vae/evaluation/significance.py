@@ -3,6 +3,7 @@
 Legend: U users, P pairs of models, R rounds, S seeds.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -28,8 +29,8 @@ class Difference:
         high: 97.5 % quantile.
         effect: Cohen's d of paired values, mean / standard deviation of the differences; 0 where
             there is no difference, infinite where all users have the same one.
-        wins: users for whom the first is better.
-        losses: users for whom it is worse.
+        wins: users for whom the first has more; what lies within rounding is no difference.
+        losses: users for whom it has less.
         users: judged users.
         p: two-sided, of the randomisation test.
     """
@@ -86,7 +87,7 @@ def randomisation_p(
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Correct p-values for the number of comparisons (family-wise error).
+    """Correct p-values for the number of comparisons (family-wise error); NaN is none and stays.
 
     Source: S. Holm, A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian Journal
     of Statistics 6(2), 1979.
@@ -94,9 +95,10 @@ def holm(p: Sequence[float]) -> list[float]:
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
-    corrected, highest = [0.0] * len(p), 0.0
-    for place, index in enumerate(sorted(range(len(p)), key=lambda one: p[one])):
-        highest = max(highest, min(1.0, (len(p) - place) * p[index]))
+    made = [index for index, one in enumerate(p) if not math.isnan(one)]
+    corrected, highest = [math.nan] * len(p), 0.0
+    for place, index in enumerate(sorted(made, key=lambda one: p[one])):
+        highest = max(highest, min(1.0, (len(made) - place) * p[index]))
         corrected[index] = highest
     return corrected
 
@@ -134,7 +136,8 @@ def differences(
             nan = float("nan")
             found.append(Difference(nan, nan, nan, nan, 0, 0, 0, nan))
             continue
-        spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+        # Equal values have no spread, though their computed mean may be off by a last bit.
+        spread = float(values.std(ddof=1)) if np.ptp(values) > _ROUNDING else 0.0
         mean, (low, high) = float(values.mean()), bounds[:, column].tolist()
         found.append(
             Difference(
@@ -146,8 +149,8 @@ def differences(
                 else float(np.sign(mean)) * float("inf")
                 if mean
                 else 0.0,
-                wins=int((values > 0).sum()),
-                losses=int((values < 0).sum()),
+                wins=int((values > _ROUNDING).sum()),
+                losses=int((values < -_ROUNDING).sum()),
                 users=len(values),
                 p=float(p[column]),
             )

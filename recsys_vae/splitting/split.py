@@ -101,6 +101,9 @@ class Split:
         Returns:
             The interactions of training users, and of validation users what was given and what
             was to be found; without times.
+
+        Raises:
+            InputError: the test asks for some of it.
         """
         parts = (self.train, self.validation.given, self.validation.held_out)
         users = IdMap.of(
@@ -118,6 +121,13 @@ class Split:
             np.concatenate(values),
             (len(users), len(self.train.items)),
         )
+        numbers = users.numbers(self.test.held_out.users.to_arrow(), missing="mark")
+        known = np.flatnonzero(numbers >= 0)
+        if _overlap(matrix[numbers[known]], self.test.held_out.matrix[known]):
+            raise InputError(
+                "validation holds what the test asks for, so that a model must not learn from it: "
+                "make the split again, or give --refit no"
+            )
         return Interactions(users, self.train.items, matrix)
 
     def _check_times(self, validation_from: int, test_from: int) -> None:

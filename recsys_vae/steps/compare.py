@@ -18,7 +18,8 @@ def compare_runs(
 
     Args:
         runs: folders that `evaluate` wrote, or MLflow runs of `evaluate` or `main`.
-        by: the metric to sort by; None: the last accuracy metric, such as "ndcg@100".
+        by: the metric to sort by; None: the first NDCG that was evaluated, otherwise the last
+            metric.
         out: a folder to write `leaderboard.csv` and `pairs.csv` to, or None.
         seed: of resampling and tests.
 
@@ -35,7 +36,7 @@ def compare_runs(
     folders = [(run, folder) for run in runs for folder in evaluation_folders(run)]
     with step_run("compare") as run:
         entries = read_entries(folders)
-        metrics = [*entries[0].per_user]
+        metrics = [*entries[0].overall, *entries[0].per_user]
         chosen = by or next((one for one in metrics if one.startswith("ndcg@")), metrics[-1])
         comparison = compare(entries, chosen, seed=seed)
         run.params("compare", {"runs": ",".join(runs), "by": chosen, "seed": seed})

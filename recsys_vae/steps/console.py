@@ -84,7 +84,7 @@ def comparison(done: Comparison) -> str:
         f"Means over the same users with 95 % intervals; behind the best: {marks}",
         "(paired randomisation test, Holm's correction for the number of models)",
     ]
-    own = board[(board["metric"] == done.primary) & ~board["best"]]
+    own = done.against_best()
     if len(own):
         best = board[(board["metric"] == done.primary) & board["best"]]["model"].iloc[0]
         rows = [

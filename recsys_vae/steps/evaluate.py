@@ -2,12 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import pandas as pd
-import pyarrow as pa
-
-from recsys_vae.errors import InputError, reason
+from recsys_vae.errors import InputError
 from recsys_vae.evaluation.catalogue import Catalogue
 from recsys_vae.evaluation.evaluate import evaluate
 from recsys_vae.evaluation.measures import ACCURACY, DEFAULT_METRICS, parse_metrics
@@ -15,14 +12,13 @@ from recsys_vae.evaluation.segments import (
     ItemSegments,
     UserSegments,
     by_activity,
-    by_attribute,
     by_popularity,
 )
 from recsys_vae.files import check_replaceable
-from recsys_vae.ingest.columns import find_column
 from recsys_vae.models.base import Recommender
 from recsys_vae.models.zoo import load_model, trained_seed
 from recsys_vae.splitting import FoldIn, load_split
+from recsys_vae.steps.attributes import attribute_name, attribute_segments
 from recsys_vae.steps.judged import CONTENTS, Judged, metrics_table, save_judged
 from recsys_vae.tracking.registry import model_folder
 from recsys_vae.tracking.runs import step_run
@@ -68,8 +64,9 @@ def evaluate_models(
         users, items = _segments(by, fold, catalogue)
         folders = [model_folder(one) for one in models]
         loaded: list[Recommender] = [load_model(one) for one in folders]
+        labels = _labels(loaded, models)
         judged = []
-        for label, folder, model in zip(_labels(loaded, models), folders, loaded, strict=True):
+        for label, folder, model in zip(labels, folders, loaded, strict=True):
             found = evaluate(
                 model, fold, [str(one) for one in asked], catalogue=catalogue, item_segments=items
             )
@@ -90,13 +87,17 @@ def _segments(
 ) -> tuple[list[UserSegments], list[ItemSegments]]:
     users: list[UserSegments] = []
     items: list[ItemSegments] = []
-    for one in by:
+    taken = {"activity", "popularity"}
+    for one in dict.fromkeys(by):
         if one == "activity":
             users.append(by_activity(fold))
         elif one == "popularity" and catalogue is not None:
             items.append(by_popularity(catalogue))
         else:
-            made = _attribute(one, fold)
+            name = attribute_name(one)
+            # Columns of several files may have one name.
+            made = attribute_segments(one, fold, one if name in taken else name)
+            taken.add(name)
             if isinstance(made, UserSegments):
                 users.append(made)
             else:
@@ -104,50 +105,15 @@ def _segments(
     return users, items
 
 
-def _attribute(reference: str, fold: FoldIn) -> UserSegments | ItemSegments:
-    path, colon, column = reference.rpartition(":")
-    if not colon or not path or not column:
-        raise InputError(
-            f"--by {reference} is neither activity nor popularity nor FILE:COLUMN: write for "
-            "example movies.csv:genres"
-        )
-    frame = _read_attributes(Path(path))
-    names = list(frame.columns)
-    if column not in names:
-        raise InputError(
-            f"--by {reference}: {path} has no column '{column}', it has {', '.join(names)}"
-        )
-    for role, ids, of_items in (
-        ("user", fold.given.users, False),
-        ("item", fold.given.items, True),
-    ):
-        key = find_column(role, None, names, path, required=False)
-        if key is None or key == column:
-            continue
-        values = frame.dropna(subset=[key]).drop_duplicates(key).set_index(key)[column]
-        index: Any = values.index
-        values.index = index.astype("int64" if ids.kind == "integer" else str)
-        return by_attribute(ids, pd.Series(values), column, of_items=of_items)
-    raise InputError(
-        f"--by {reference}: {path} has no column of users or items: call it user or item"
-    )
-
-
-def _read_attributes(path: Path) -> pd.DataFrame:
-    try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",")
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise InputError(
-            f"--by: {path} cannot be read ({reason(error)}): give a CSV, TSV or Parquet file"
-        ) from error
-
-
 def _labels(models: Sequence[Recommender], references: Sequence[str]) -> list[str]:
     """Call models by name; where a name comes twice, by where they come from, too."""
     names = [model.name for model in models]
-    return [
+    labels = [
         name if names.count(name) == 1 else f"{name} {reference.replace(':', '').replace('@', '/')}"
         for name, reference in zip(names, references, strict=True)
     ]
+    twice = next((one for one, label in zip(references, labels, strict=True)
+                  if labels.count(label) > 1), None)  # fmt: skip
+    if twice is not None:
+        raise InputError(f"--model names {twice} twice: name each model once")
+    return labels

@@ -1,6 +1,7 @@
 """What `evaluate` writes, and how it is read again to be compared."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,7 @@ from recsys_vae.errors import InputError, reason
 from recsys_vae.evaluation.comparison import Comparison, Entry
 from recsys_vae.evaluation.evaluate import Evaluation
 from recsys_vae.evaluation.intervals import Estimate
+from recsys_vae.evaluation.measures import parse_metric
 from recsys_vae.evaluation.segments import UserSegments, segment_rows
 from recsys_vae.files import atomic_folder, read_json, write_json
 from recsys_vae.splitting import FoldIn
@@ -80,9 +82,7 @@ def save_judged(
     """
     with atomic_folder(folder, CONTENTS) as temporary:
         metrics_table(judged).to_csv(temporary / METRICS_FILE, index=False)
-        frames = [one.evaluation.frame().assign(model=one.model) for one in judged]
-        table = pa.Table.from_pandas(pd.concat(frames), preserve_index=False)
-        pa.parquet.write_table(table, temporary / PER_USER_FILE)
+        _write_users(judged, temporary / PER_USER_FILE)
         rows = [
             {"model": one.model, **row}
             for one in judged
@@ -114,13 +114,28 @@ def save_judged(
         write_json(temporary / MANIFEST, manifest)
 
 
+def _write_users(judged: Sequence[Judged], path: Path) -> None:
+    """Write a row a model and user, model by model: a frame of them all might not fit."""
+    schema: pa.Schema | None = None
+    with ExitStack() as stack:
+        for one in judged:
+            frame = one.evaluation.frame().assign(model=one.model)
+            table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
+            if schema is None:
+                schema = table.schema
+                writer = stack.enter_context(pa.parquet.ParquetWriter(path, schema))
+            writer.write_table(table)
+
+
 @dataclass(frozen=True, slots=True)
 class _Read:
+    reference: str
     label: str
     name: str
-    config: dict[str, Any]
+    config: str
     seed: int
     group: str | None
+    users: "pd.Series[Any]"
     frame: pd.DataFrame
     overall: dict[str, float]
 
@@ -138,7 +153,7 @@ def read_entries(folders: Sequence[tuple[str, Path]]) -> list[Entry]:
         InputError: a folder is no evaluation, or they judged other users or held-out items.
     """
     found: list[_Read] = []
-    fingerprints: dict[tuple[str, str], str] = {}
+    first: tuple[Any, Any, str] | None = None
     for reference, folder in folders:
         manifest = read_json(folder / MANIFEST, what="an evaluation", remedy=_REMEDY)
         if manifest.get("format_version") != FORMAT_VERSION:
@@ -146,60 +161,87 @@ def read_entries(folders: Sequence[tuple[str, Path]]) -> list[Entry]:
                 f"{reference} has format version {manifest.get('format_version')}, this version "
                 f"reads {FORMAT_VERSION}: {_REMEDY} again"
             )
+        judged_on = (manifest.get("given"), manifest.get("held_out"), reference)
+        first = first or judged_on
+        if judged_on[:2] != first[:2]:
+            raise InputError(
+                f"{first[2]} and {reference} judged different users or held-out items: evaluate "
+                "the models on the same part of the same split"
+            )
         try:
-            fingerprints.setdefault((manifest["given"], manifest["held_out"]), reference)
-            found += _read(manifest, folder)
-        except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
+            found += _read(manifest, folder, reference)
+            if not found[-1].users.equals(found[0].users):
+                raise ValueError(f"{PER_USER_FILE} has other users, or in another order")
+        except (
+            OSError, AttributeError, IndexError, KeyError, TypeError, ValueError, pa.ArrowException
+        ) as error:  # fmt: skip
             raise InputError(
                 f"{reference} is damaged ({reason(error)}): {_REMEDY} again"
             ) from error
-    if len(fingerprints) > 1:
-        one, other = list(fingerprints.values())[:2]
-        raise InputError(
-            f"{one} and {other} judged different users or held-out items: evaluate the models on "
-            "the same part of the same split"
-        )
     return _entries(found)
 
 
-def _read(manifest: dict[str, Any], folder: Path) -> list[_Read]:
-    frame = pa.parquet.read_table(folder / PER_USER_FILE).to_pandas()
-    read = []
+def _read(manifest: dict[str, Any], folder: Path, reference: str) -> list[_Read]:
+    read: list[_Read] = []
     for one in manifest["models"]:
-        own = frame[frame["model"] == one["label"]].drop(columns=["model", "user"])
-        if own.empty:
-            raise ValueError(f"there is no user of {one['label']} in {PER_USER_FILE}")
-        seed = one["seed"] if one["seed"] is not None else 0
-        read.append(
-            _Read(
-                one["label"],
-                one["model"],
-                one["config"],
-                seed,
-                one["group"],
-                own,
-                dict(one["overall"]),
-            )
-        )
+        label, name, seed, group = one["label"], one["model"], one["seed"], one["group"]
+        for text in (label, name, group or ""):
+            if not isinstance(text, str):
+                raise TypeError(f"{text!r} is no name of a model")
+        if label in [other.label for other in read]:
+            raise ValueError(f"it holds {label} twice")
+        if not isinstance(seed, int | None):
+            raise TypeError(f"{seed!r} is no seed")
+        chosen = [("model", "==", label)]
+        own = pa.parquet.read_table(folder / PER_USER_FILE, filters=chosen).to_pandas()
+        users = own["user"].reset_index(drop=True)
+        values = own.drop(columns=["model", "user"]).astype(np.float64)
+        if not len(own) or not users.is_unique:
+            raise ValueError(f"{PER_USER_FILE} has no users of {label}, or some twice")
+        if read and not users.equals(read[0].users):
+            raise ValueError(f"{PER_USER_FILE} has other users of {label}, or in another order")
+        overall = {metric: float(value) for metric, value in one["overall"].items()}
+        for metric in (*values.columns, *overall):
+            parse_metric(metric)
+        if np.isinf(values.to_numpy()).any():
+            raise ValueError(f"{PER_USER_FILE} has infinite values")
+        config = str(sorted(one["config"].items()))
+        read.append(_Read(reference, label, name, config, seed or 0, group, users, values, overall))
+    if not read:
+        raise ValueError("it holds no model")
     return read
 
 
-def _entries(found: Sequence[_Read]) -> list[Entry]:
-    groups: dict[tuple[str, str], dict[int, _Read]] = {}
+def _grouped(found: Sequence[_Read], columns: list[str]) -> list[dict[int, _Read]]:
+    """Put the fits of one model together, by seed; the same fit named twice counts once."""
+    groups: dict[tuple[str, str], list[dict[int, _Read]]] = {}
     for one in found:
-        key = (one.group or one.name, str(sorted(one.config.items())))
-        # The same fit named twice counts once.
-        groups.setdefault(key, {}).setdefault(one.seed, one)
-    names = [name for name, _ in groups]
+        alike = groups.setdefault((one.group or one.name, one.config), [])
+        for fits in alike:
+            same = fits.setdefault(one.seed, one)
+            if same is one or same.frame[columns].equals(one.frame[columns]):
+                break
+        else:
+            # Of the same seed but not the same: fitted to other data, it is a model of its own.
+            alike.append({one.seed: one})
+    return [fits for alike in groups.values() for fits in alike]
+
+
+def _entries(found: Sequence[_Read]) -> list[Entry]:
     columns = [one for one in found[0].frame.columns if all(one in f.frame for f in found)]
     overall = [one for one in found[0].overall if all(one in f.overall for f in found)]
-    if not columns:
+    if not columns and not overall:
         raise InputError("the evaluations share no metric: evaluate again with the same --metrics")
+    grouped = _grouped(found, columns)
+    firsts = [next(iter(fits.values())) for fits in grouped]
+    names = [one.group or one.name for one in firsts]
+    labels = [one.label for one in firsts]
     entries: list[Entry] = []
-    for (name, _), fits in groups.items():
+    for name, first, fits in zip(names, firsts, grouped, strict=True):
         label = name
         if names.count(name) > 1:
-            label = next(iter(fits.values())).label
+            several = labels.count(first.label) > 1
+            label = f"{first.label} {first.reference}" if several else first.label
         while label in {one.label for one in entries}:
             label += "'"
         parts = [fits[seed] for seed in sorted(fits)]

@@ -13,7 +13,6 @@ import pandas as pd
 
 from recsys_vae.evaluation.comparison import MARKS, Comparison
 from recsys_vae.evaluation.intervals import Estimate
-from recsys_vae.evaluation.measures import DEFAULT_METRICS
 from recsys_vae.files import atomic_file
 from recsys_vae.splitting import Split
 
@@ -61,7 +60,7 @@ def write_table(
         name: where the split lies; its last part stands in the title.
     """
     board = comparison.leaderboard
-    metrics = [one for one in _SHOWN if (board["metric"] == one).any()] or list(DEFAULT_METRICS)
+    metrics = [one for one in _SHOWN if (board["metric"] == one).any()]
     if comparison.primary not in metrics:
         metrics.insert(0, comparison.primary)
     lines = [
@@ -83,7 +82,7 @@ def write_table(
         "",
         f"Against the best in {comparison.primary}:",
         "",
-        *_markdown(_against(board, comparison.primary)),
+        *_markdown(_against(comparison)),
         "",
         "Settings, chosen on validation among the candidates of each recipe; seconds with whatever "
         "else the machine did:",
@@ -108,8 +107,7 @@ def _means(board: pd.DataFrame, metrics: Sequence[str]) -> list[dict[str, str]]:
     return rows
 
 
-def _against(board: pd.DataFrame, primary: str) -> list[dict[str, str]]:
-    own = board[board["metric"] == primary]
+def _against(comparison: Comparison) -> list[dict[str, str]]:
     return [
         {
             "model": row["model"],
@@ -119,7 +117,7 @@ def _against(board: pd.DataFrame, primary: str) -> list[dict[str, str]]:
             "better / worse for users": f"{row['wins']:.0f} / {row['losses']:.0f}",
             "p (Holm)": f"{row['p_holm']:.4f}",
         }
-        for _, row in own[~own["best"]].iterrows()
+        for _, row in comparison.against_best().iterrows()
     ]
 
 

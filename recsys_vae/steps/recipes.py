@@ -4,11 +4,13 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from recsys_vae.errors import InputError, reason
 from recsys_vae.models.base import Recommender
 from recsys_vae.models.zoo import ZOO, make_model
+
+_LARGEST_SEED: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,11 @@ def _seeds(found: object, reference: str) -> tuple[int, ...] | None:
     if found is None:
         return None
     listed = found if isinstance(found, list) else []
-    seeds = [one for one in listed if type(one) is int and one >= 0]
+    seeds = [one for one in listed if type(one) is int and 0 <= one <= _LARGEST_SEED]
     if not seeds or len(set(seeds)) < len(listed):
-        raise InputError(f"recipe {reference}: 'seeds' must be distinct whole numbers, like [0, 1]")
+        raise InputError(
+            f"recipe {reference}: 'seeds' must be distinct whole numbers from 0, like [0, 1]"
+        )
     return tuple(seeds)
 
 

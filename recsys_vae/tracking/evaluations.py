@@ -12,6 +12,7 @@ from recsys_vae.errors import InputError, reason
 from recsys_vae.tracking.runs import TAG_STEP, quiet, reachable_store
 
 ARTIFACT: Final = "evaluation"
+_JUDGING: Final = ("evaluate", "leaderboard")
 _RUN_ID: Final = re.compile("[0-9a-f]{32}")
 
 
@@ -19,8 +20,8 @@ def evaluation_folders(reference: str) -> list[Path]:
     """Find the folders of what was evaluated.
 
     Args:
-        reference: a folder; the id of a run of `evaluate`; or of a run that holds one, such as
-            `main`'s.
+        reference: a folder; the id of a run of `evaluate` or `leaderboard`; or of a run that holds
+            one, such as `main`'s.
 
     Returns:
         The folders; of runs, local copies.
@@ -47,14 +48,15 @@ def evaluation_folders(reference: str) -> list[Path]:
                 "MLFLOW_TRACKING_URI"
             ) from error
         steps = [found]
-        if found.data.tags.get(TAG_STEP) != "evaluate":
+        if found.data.tags.get(TAG_STEP) not in _JUDGING:
             steps = client.search_runs(
                 [found.info.experiment_id],
                 f"tags.`mlflow.parentRunId` = '{run_id}' and tags.`{TAG_STEP}` = 'evaluate'",
             )
     if not steps:
         raise InputError(
-            f"MLflow run {run_id} evaluated nothing: name a run of 'evaluate' or 'main'"
+            f"MLflow run {run_id} evaluated nothing: name a run of 'evaluate', 'leaderboard' or "
+            "'main'"
         )
     try:
         return [

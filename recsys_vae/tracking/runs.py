@@ -2,10 +2,12 @@
 
 import logging
 import os
+import posixpath
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 # MLflow reads it at import; tracking an interaction file is nobody else's business.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -27,6 +29,8 @@ from recsys_vae.training.records import EpochRecord
 
 EXPERIMENT = "recsys-vae"
 TAG_STEP = "recsys_vae.step"
+_NOT_IN_NAMES: Final = re.compile(r"[^/\w.\- ]")
+_LONGEST_NAME: Final = 250
 
 
 def quiet() -> None:
@@ -55,7 +59,7 @@ class StepRun:
 
     def metrics(self, values: Mapping[str, float], *, step: int | None = None) -> None:
         """Log numbers; "@" is not allowed in MLflow's names and becomes "_at_"."""
-        clean = {name.replace("@", "_at_"): float(value) for name, value in values.items()}
+        clean = {_metric_name(name): float(value) for name, value in values.items()}
         mlflow.log_metrics(clean, step=step)
 
     def epoch(self, record: EpochRecord) -> None:
@@ -87,6 +91,16 @@ class StepRun:
     def tags(self, values: Mapping[str, str]) -> None:
         """Log tags to find the run by."""
         mlflow.set_tags(dict(values))
+
+
+def _metric_name(name: str) -> str:
+    """Write a name as MLflow allows it: of few signs, as a path in its shortest form, not long.
+
+    >>> _metric_name("ease (2)/../a_ndcg@20")
+    'a_ndcg_at_20'
+    """
+    clean = _NOT_IN_NAMES.sub("_", name.replace("@", "_at_"))[-_LONGEST_NAME:]
+    return posixpath.normpath(clean).lstrip("./") or "_"
 
 
 class SilentRun(StepRun):

@@ -84,7 +84,8 @@ def refuse_other_identity(path: Path, saved: Mapping[str, str], present: Mapping
     if different:
         raise InputError(
             f"the unfinished training in {path.parent} was started with another "
-            f"{' and another '.join(different)}: go back to what it was, or start over with --fresh"
+            f"{' and another '.join(different)}: go back to what it was, delete that folder, or "
+            "start over with --fresh"
         )
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 
 from recsys_vae.errors import InputError
@@ -121,3 +122,41 @@ def test_one_model_alone_is_the_best_of_all() -> None:
     comparison = compare([GOOD], "ndcg@10")
     assert row(comparison, "good")["mark"] == BEST
     assert comparison.pairs.empty
+
+
+def test_wins_are_users_for_whom_the_model_is_better_also_where_less_is() -> None:
+    comparison = compare([GOOD, BETTER], "ndcg@10")
+    for metric in ("ndcg@10", "popularity@10"):
+        found = row(comparison, "good", metric)
+        assert (found["wins"], found["losses"]) == (0, USERS)
+    pairs = comparison.pairs.set_index("metric")
+    assert pairs.loc["popularity@10", "losses"] == USERS
+
+
+def test_where_nobody_is_judged_nobody_is_best() -> None:
+    nobody = np.full(USERS, np.nan)
+    models = [Entry(one, (0,), {"diversity@1": nobody[None]}, {}) for one in ("a", "b")]
+    comparison = compare(models, "diversity@1")
+    assert not comparison.leaderboard["best"].any()
+    assert comparison.against_best().empty
+    assert comparison.leaderboard["p_holm"].isna().all()
+
+
+def test_a_user_counts_where_every_seed_has_a_value_in_mean_and_interval_alike() -> None:
+    # Only one user is judged by both fits: there is nothing to resample.
+    first, second = np.full(USERS, 0.9), np.full(USERS, np.nan)
+    first[:2], second[0] = (0.2, np.nan), 0.4
+    first[2:4] = np.nan
+    second[1] = 0.7
+    one = Entry("one", (0, 1), {"ndcg@10": np.stack([first, second])}, {})
+    found = row(compare([one], "ndcg@10"), "one")
+    assert (found["users"], found["mean"]) == (1, pytest.approx(0.3))
+    assert 0.2 - 1e-12 <= float(str(found["low"])) <= float(str(found["high"])) <= 0.4 + 1e-12
+
+
+def test_few_columns_at_once_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = compare([GOOD, BETTER, NEAR], "ndcg@10")
+    monkeypatch.setattr("recsys_vae.evaluation.comparison._VALUES_AT_ONCE", USERS)
+    parts = compare([GOOD, BETTER, NEAR], "ndcg@10")
+    pd.testing.assert_frame_equal(whole.leaderboard, parts.leaderboard)
+    pd.testing.assert_frame_equal(whole.pairs, parts.pairs)

@@ -108,3 +108,17 @@ def test_extremes() -> None:
     (always,) = differences([(np.ones(3), np.zeros(3))], rounds=9)
     assert always.effect == math.inf
     assert differences([]) == []
+
+
+def test_what_could_not_be_tested_neither_counts_nor_is_corrected() -> None:
+    corrected = holm([0.04, NAN, 0.01])
+    assert corrected[::2] == pytest.approx([0.04, 0.02])
+    assert math.isnan(corrected[1])
+
+
+def test_rounding_is_no_difference() -> None:
+    third = np.full(3, (0.1 + 0.1 + 0.1) / 3)
+    (found,) = differences([(third, np.full(3, 0.1))], rounds=9)
+    assert (found.wins, found.losses) == (0, 0)
+    (always,) = differences([(np.array([0.7, 0.4, 0.2]), np.array([0.6, 0.3, 0.1]))], rounds=9)
+    assert always.effect == math.inf

@@ -120,7 +120,7 @@ def test_another_split_or_recipe_is_refused() -> None:
 
 
 def test_longer_lists_than_were_kept_are_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recsys_vae.steps.leaderboard.ALL_LENGTHS", (3, 5))
+    monkeypatch.setattr("recsys_vae.steps.leaderboard_fits.ALL_LENGTHS", (3, 5))
     short = replace(
         options("longer", choose_by="ndcg@3"), recipes=("popularity",), metrics=("ndcg@3",)
     )
