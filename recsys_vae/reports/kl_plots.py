@@ -80,7 +80,8 @@ def _checked(frame: pd.DataFrame) -> pd.DataFrame:
         )
     if frame.empty:
         raise InputError("a curve of the KL term needs at least one row: train a model")
-    numbers = frame[list(COLUMNS)].apply(pd.to_numeric, errors="coerce").astype(float)
+    columns = {name: pd.to_numeric(frame[name], errors="coerce") for name in COLUMNS}
+    numbers = pd.DataFrame(columns, dtype=float)
     for name in COLUMNS:
         wrong = np.flatnonzero(~np.isfinite(numbers[name].to_numpy()))
         if len(wrong):
