@@ -1,4 +1,4 @@
-"""Mult-VAE: a variational autoencoder with a multinomial likelihood.
+"""Mult-VAE: a variational autoencoder with a multinomial likelihood, or another for comparison.
 
 Legend: B users in the batch, I items, H hidden width, Z latent width.
 """
@@ -10,7 +10,8 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from recsys_vae.models.autoencoder import Autoencoder, NeuralConfig, NeuralRecommender
+from recsys_vae.models.autoencoder import Autoencoder, NeuralRecommender
+from recsys_vae.models.likelihood import LikelihoodConfig
 from recsys_vae.nn.gaussian import DiagonalGaussian
 from recsys_vae.nn.noise import Noise
 from recsys_vae.nn.precision import widened
@@ -20,7 +21,7 @@ from recsys_vae.nn.towers import HistoryEncoder, ItemDecoder, initialise
 from recsys_vae.training.records import Objective
 
 
-class MultVAEConfig(NeuralConfig):
+class MultVAEConfig(LikelihoodConfig):
     """Hyper-parameters of Mult-VAE; the defaults are the paper's for ML-20M."""
 
     hidden: tuple[PositiveInt, ...] = Field(
@@ -55,7 +56,7 @@ class MultVAENetwork(Autoencoder):
     """I -> hidden (tanh) -> Z, and back.
 
     Args:
-        config: widths and dropout.
+        config: widths, dropout and likelihood.
         n_items: I.
         generator: draws the initial weights.
     """
@@ -74,6 +75,7 @@ class MultVAENetwork(Autoencoder):
             precision=config.training.precision,
             buffer_mb=config.training.buffer_mb,
             negatives=negatives,
+            likelihood=config.pointwise(),
         )
         initialise(self, generator)
 
@@ -102,7 +104,8 @@ class MultVAE(NeuralRecommender):
 
     z_u ~ N(0, I), pi_u = softmax(f(z_u)), x_u ~ Mult(N_u, pi_u); trained on
     E_q[log p(x_u|z_u)] - beta KL(q(z_u|x_u) || p(z_u)) with input dropout and beta annealed
-    from 0 to a cap; at prediction time z_u is the mean of q.
+    from 0 to a cap; at prediction time z_u is the mean of q. `likelihood` puts p(x_u|z_u) of the
+    paper's equation 3 (gaussian) or 4 (bernoulli) in the multinomial's place, as it compares them.
 
     Source: D. Liang, R. Krishnan, M. Hoffman, T. Jebara, Variational Autoencoders for
     Collaborative Filtering, WWW 2018, arXiv 1802.05814.

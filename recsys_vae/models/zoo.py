@@ -15,6 +15,7 @@ from recsys_vae.files import atomic_folder, read_json, write_json
 from recsys_vae.interactions.store import check_sums, file_sum, load_ids, save_ids
 from recsys_vae.models.als import ALS, ALSConfig
 from recsys_vae.models.base import ModelConfig, Recommender
+from recsys_vae.models.beta_vae import BetaVAE, BetaVAEConfig
 from recsys_vae.models.bpr import BPR, BPRConfig
 from recsys_vae.models.ease import EASE, EASEConfig
 from recsys_vae.models.graph_filter import GraphFilter, GraphFilterConfig
@@ -22,6 +23,7 @@ from recsys_vae.models.item_knn import ItemKNN, ItemKNNConfig
 from recsys_vae.models.logistic_mf import LogisticMF, LogisticMFConfig
 from recsys_vae.models.mult_dae import MultDAE, MultDAEConfig
 from recsys_vae.models.mult_vae import MultVAE, MultVAEConfig
+from recsys_vae.models.plain_autoencoder import PlainAutoencoder, PlainAutoencoderConfig
 from recsys_vae.models.popularity import Popularity, PopularityConfig
 from recsys_vae.models.random import Random, RandomConfig
 
@@ -51,8 +53,14 @@ ZOO: Final[dict[str, Entry]] = {
     MultVAE.name: Entry(
         MultVAE, MultVAEConfig, "variational autoencoder, multinomial likelihood (Liang 2018)"
     ),
+    BetaVAE.name: Entry(
+        BetaVAE, BetaVAEConfig, "Mult-VAE with a fixed, rising or cyclic KL weight (Higgins 2017)"
+    ),
     MultDAE.name: Entry(
         MultDAE, MultDAEConfig, "denoising autoencoder, multinomial likelihood (Liang 2018)"
+    ),
+    PlainAutoencoder.name: Entry(
+        PlainAutoencoder, PlainAutoencoderConfig, "autoencoder without noise, of three likelihoods"
     ),
     EASE.name: Entry(EASE, EASEConfig, "linear item-to-item model, closed form (Steck 2019)"),
     GraphFilter.name: Entry(
@@ -71,6 +79,15 @@ ZOO: Final[dict[str, Entry]] = {
     Popularity.name: Entry(Popularity, PopularityConfig, "what most users took"),
     Random.name: Entry(Random, RandomConfig, "what chance gives: the floor"),
 }
+
+
+def models_table() -> dict[str, str]:
+    """Give every model's name and what it is, in a line.
+
+    >>> models_table()["popularity"]
+    'what most users took'
+    """
+    return {name: entry.line for name, entry in ZOO.items()}
 
 
 def make_model(name: str, settings: dict[str, Any]) -> Recommender:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from recsys_vae.nn.likelihoods import multinomial_nll
 from recsys_vae.nn.noise import Noise
+from recsys_vae.nn.pointwise import Pointwise, pointwise_nll
 from recsys_vae.nn.precision import Precision
 from recsys_vae.nn.sampled import NegativeSampler, sampled_multinomial_nll
 from recsys_vae.nn.sparse_linear import SparseBatch, SparseLinear
@@ -81,6 +82,10 @@ class ItemDecoder(nn.Module):
         precision: of the products with W in training.
         buffer_mb: MiB that may be held per user and item in training.
         negatives: draws a step for a sampled softmax; None: the exact one.
+        likelihood: of each item by itself; None: multinomial.
+
+    Raises:
+        ValueError: a sampled softmax is asked for where there is no softmax.
     """
 
     def __init__(
@@ -91,9 +96,13 @@ class ItemDecoder(nn.Module):
         precision: Precision = "auto",
         buffer_mb: float = 256.0,
         negatives: int | None = None,
+        likelihood: Pointwise | None = None,
     ) -> None:
         """Build the layers; the caller initialises them."""
         super().__init__()
+        if negatives is not None and likelihood is not None:
+            raise ValueError("only the multinomial likelihood has a softmax that can be sampled")
+        self.likelihood = likelihood
         self.precision: Precision = precision
         self.buffer_mb = buffer_mb
         self.negatives = negatives
@@ -107,7 +116,7 @@ class ItemDecoder(nn.Module):
         return torch.addmm(self.bias_I, self.hidden(z_BZ), self.weight_IH.T)
 
     def nll(self, z_BZ: Tensor, target: SparseBatch, noise: Noise) -> Tensor:
-        """Give the negative multinomial log-likelihood of the histories, (B,), in nats.
+        """Give the negative log-likelihood of the histories, (B,), in nats, summed over items.
 
         Args:
             z_BZ: latent points.
@@ -116,6 +125,15 @@ class ItemDecoder(nn.Module):
         """
         hidden_BH = self.hidden(z_BZ)
         weights = (self.weight_IH, self.bias_I)
+        if self.likelihood is not None:
+            return pointwise_nll(
+                hidden_BH,
+                *weights,
+                target,
+                self.likelihood,
+                precision=self.precision,
+                max_buffer_mb=self.buffer_mb,
+            )
         if self.negatives is None:
             return multinomial_nll(
                 hidden_BH,

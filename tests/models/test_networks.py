@@ -17,8 +17,9 @@ from torch import Tensor
 from recsys_vae.interactions import Interactions
 from recsys_vae.models.autoencoder import Autoencoder
 from recsys_vae.models.base import FitOptions
-from recsys_vae.models.mult_dae import MultDAEConfig, MultDAENetwork
+from recsys_vae.models.mult_dae import MultDAE, MultDAEConfig
 from recsys_vae.models.mult_vae import MultVAE, MultVAEConfig, MultVAENetwork
+from recsys_vae.models.plain_autoencoder import PlainAutoencoder, PlainAutoencoderConfig
 from recsys_vae.models.zoo import make_model
 from recsys_vae.nn.noise import Noise
 from recsys_vae.nn.sparse_linear import SparseBatch
@@ -42,9 +43,19 @@ def _vae(dropout: float = 0.0) -> MultVAENetwork:
     return MultVAENetwork(config, 5, torch.Generator().manual_seed(2)).double()
 
 
-def _dae(dropout: float = 0.0) -> MultDAENetwork:
-    config = MultDAEConfig(hidden=(_H,), latent=_Z, dropout=dropout)
-    return MultDAENetwork(config, 5, torch.Generator().manual_seed(2)).double()
+def _dae(dropout: float = 0.0) -> Autoencoder:
+    model = MultDAE(MultDAEConfig(hidden=(_H,), latent=_Z, dropout=dropout))
+    return model.build(5, torch.Generator().manual_seed(2)).double()
+
+
+def _bernoulli_vae() -> Autoencoder:
+    config = MultVAEConfig(hidden=(_H,), latent=_Z, dropout=0.0, likelihood="bernoulli")
+    return MultVAENetwork(config, 5, torch.Generator().manual_seed(2)).double()
+
+
+def _gaussian_autoencoder() -> Autoencoder:
+    config = PlainAutoencoderConfig(hidden=(_H,), latent=_Z, likelihood="gaussian")
+    return PlainAutoencoder(config).build(5, torch.Generator().manual_seed(2)).double()
 
 
 def _layers(network: Autoencoder) -> dict[str, npt.NDArray[np.float64]]:
@@ -75,7 +86,7 @@ def _multinomial(logits: npt.NDArray[np.float64]) -> float:
     return float(-(_X * log_pi).sum(axis=1).mean())
 
 
-@pytest.mark.parametrize("make", [_vae, _dae])
+@pytest.mark.parametrize("make", [_vae, _dae, _bernoulli_vae, _gaussian_autoencoder])
 def test_the_gradient_reaches_every_number_of_every_parameter(
     make: Callable[[], Autoencoder],
 ) -> None:
@@ -87,7 +98,7 @@ def test_the_gradient_reaches_every_number_of_every_parameter(
         assert (parameter.grad != 0).all(), name
 
 
-@pytest.mark.parametrize("make", [_vae, _dae])
+@pytest.mark.parametrize("make", [_vae, _dae, _bernoulli_vae, _gaussian_autoencoder])
 def test_the_only_phase_trains_every_parameter(make: Callable[[], Autoencoder]) -> None:
     network = make()
     (phase,) = network.phases()
@@ -134,6 +145,27 @@ def test_items_with_hardly_any_probability_keep_a_finite_loss(
     loss = network.objective(_batch(), 0.0, _NOISE).loss.item()
     # Two of the four users took item 0 once: 2 * 1000 / 4, and some nats for all the rest.
     assert 500 < loss < 520
+
+
+def test_the_other_likelihoods_replace_the_reconstruction_and_nothing_else() -> None:
+    network = _bernoulli_vae()
+    z = network.encode(_batch()).sample(_NOISE).detach().numpy()
+    logits = _logits(_layers(network), z)
+    # -sum_i [x log sigma(l) + (1 - x) log(1 - sigma(l))] with x = 1 where something was taken
+    chance = 1 / (1 + np.exp(-logits))
+    expected = -np.where(_X > 0, np.log(chance), np.log(1 - chance)).sum(axis=1).mean()
+    objective = network.objective(_batch(), 0.2, _NOISE)
+    # Doubles through two hidden layers: some hundred roundings of 1e-16.
+    assert objective.terms["reconstruction"].item() == pytest.approx(expected, rel=1e-12)
+    kl = _vae().objective(_batch(), 0.2, _NOISE).terms["kl"]
+    assert torch.equal(objective.terms["kl"], kl)
+
+    network = _gaussian_autoencoder()
+    logits = _logits(_layers(network), network.encode(_batch()).mean_BZ.detach().numpy())
+    # c / 2 (x - l)^2 with c = 1 where something was taken and 0.1 elsewhere
+    expected = (np.where(_X > 0, 0.5, 0.05) * (_X - logits) ** 2).sum(axis=1).mean()
+    loss = network.objective(_batch(), 0.0, _NOISE).loss.item()
+    assert loss == pytest.approx(expected, rel=1e-12)  # as above
 
 
 def test_dropout_changes_the_input_but_not_what_is_asked_for() -> None:

@@ -6,6 +6,7 @@ Legend: B users in the batch, I items, H hidden width.
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from recsys_vae.nn.noise import Noise
+from recsys_vae.nn.pointwise import Bernoulli
 from recsys_vae.nn.sparse_linear import SparseBatch
 from recsys_vae.nn.towers import HistoryEncoder, ItemDecoder, initialise
 from recsys_vae.training.batches import sparse_batch
@@ -154,3 +156,8 @@ def test_the_same_generator_seed_gives_the_same_weights() -> None:
         nn.utils.parameters_to_vector(one.parameters()),
         nn.utils.parameters_to_vector(other.parameters()),
     )
+
+
+def test_a_sampled_softmax_goes_with_no_other_likelihood() -> None:
+    with pytest.raises(ValueError, match="only the multinomial"):
+        ItemDecoder(_I, [3], negatives=2, likelihood=Bernoulli())
