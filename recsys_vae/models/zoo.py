@@ -24,6 +24,7 @@ from recsys_vae.models.mult_dae import MultDAE, MultDAEConfig
 from recsys_vae.models.mult_vae import MultVAE, MultVAEConfig
 from recsys_vae.models.popularity import Popularity, PopularityConfig
 from recsys_vae.models.random import Random, RandomConfig
+from recsys_vae.models.vq_vae import VQVAE, VQVAEConfig
 
 FORMAT_VERSION = 1
 MANIFEST = "model.json"
@@ -53,6 +54,9 @@ ZOO: Final[dict[str, Entry]] = {
     ),
     MultDAE.name: Entry(
         MultDAE, MultDAEConfig, "denoising autoencoder, multinomial likelihood (Liang 2018)"
+    ),
+    VQVAE.name: Entry(
+        VQVAE, VQVAEConfig, "autoencoder with discrete codes, multinomial (van den Oord 2017)"
     ),
     EASE.name: Entry(EASE, EASEConfig, "linear item-to-item model, closed form (Steck 2019)"),
     GraphFilter.name: Entry(
