@@ -175,6 +175,11 @@ class VQVAE(NeuralRecommender):
         self._vq_vae = config or VQVAEConfig()
         super().__init__(self._vq_vae)
 
+    @property
+    def config(self) -> VQVAEConfig:
+        """The hyper-parameters."""
+        return self._vq_vae
+
     def build(self, n_items: int, generator: torch.Generator) -> VQVAENetwork:
         """Make the network."""
         return VQVAENetwork(self._vq_vae, n_items, generator)
