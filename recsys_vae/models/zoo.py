@@ -20,6 +20,7 @@ from recsys_vae.models.ease import EASE, EASEConfig
 from recsys_vae.models.graph_filter import GraphFilter, GraphFilterConfig
 from recsys_vae.models.item_knn import ItemKNN, ItemKNNConfig
 from recsys_vae.models.ladder_vae import LadderVAE, LadderVAEConfig
+from recsys_vae.models.latent_diffusion import LatentDiffusion, LatentDiffusionConfig
 from recsys_vae.models.logistic_mf import LogisticMF, LogisticMFConfig
 from recsys_vae.models.mult_dae import MultDAE, MultDAEConfig
 from recsys_vae.models.mult_vae import MultVAE, MultVAEConfig
@@ -61,6 +62,9 @@ ZOO: Final[dict[str, Entry]] = {
     ),
     LadderVAE.name: Entry(
         LadderVAE, LadderVAEConfig, "VAE of several latent groups, multinomial (NVAE 2020)"
+    ),
+    LatentDiffusion.name: Entry(
+        LatentDiffusion, LatentDiffusionConfig, "Mult-VAE with a denoiser of latents (Wang 2023)"
     ),
     EASE.name: Entry(EASE, EASEConfig, "linear item-to-item model, closed form (Steck 2019)"),
     GraphFilter.name: Entry(
