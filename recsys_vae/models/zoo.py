@@ -20,12 +20,15 @@ from recsys_vae.models.bpr import BPR, BPRConfig
 from recsys_vae.models.ease import EASE, EASEConfig
 from recsys_vae.models.graph_filter import GraphFilter, GraphFilterConfig
 from recsys_vae.models.item_knn import ItemKNN, ItemKNNConfig
+from recsys_vae.models.ladder_vae import LadderVAE, LadderVAEConfig
+from recsys_vae.models.latent_diffusion import LatentDiffusion, LatentDiffusionConfig
 from recsys_vae.models.logistic_mf import LogisticMF, LogisticMFConfig
 from recsys_vae.models.mult_dae import MultDAE, MultDAEConfig
 from recsys_vae.models.mult_vae import MultVAE, MultVAEConfig
 from recsys_vae.models.plain_autoencoder import PlainAutoencoder, PlainAutoencoderConfig
 from recsys_vae.models.popularity import Popularity, PopularityConfig
 from recsys_vae.models.random import Random, RandomConfig
+from recsys_vae.models.vq_vae import VQVAE, VQVAEConfig
 
 FORMAT_VERSION = 1
 MANIFEST = "model.json"
@@ -61,6 +64,15 @@ ZOO: Final[dict[str, Entry]] = {
     ),
     PlainAutoencoder.name: Entry(
         PlainAutoencoder, PlainAutoencoderConfig, "autoencoder without noise, of three likelihoods"
+    ),
+    VQVAE.name: Entry(
+        VQVAE, VQVAEConfig, "autoencoder with discrete codes, multinomial (van den Oord 2017)"
+    ),
+    LadderVAE.name: Entry(
+        LadderVAE, LadderVAEConfig, "VAE of several latent groups, multinomial (NVAE 2020)"
+    ),
+    LatentDiffusion.name: Entry(
+        LatentDiffusion, LatentDiffusionConfig, "Mult-VAE with a denoiser of latents (Wang 2023)"
     ),
     EASE.name: Entry(EASE, EASEConfig, "linear item-to-item model, closed form (Steck 2019)"),
     GraphFilter.name: Entry(

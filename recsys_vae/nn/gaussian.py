@@ -41,9 +41,9 @@ class DiagonalGaussian:
     mean_BZ: Tensor
     log_variance_BZ: Tensor
 
-    def sample(self, noise: Noise) -> Tensor:
+    def sample(self, noise: Noise, *, stream: int = 1) -> Tensor:
         """Draw z = mean + standard deviation x noise, with noise of variance 1."""
-        epsilon_BZ = noise.normal(self.mean_BZ.shape[1]).to(self.mean_BZ.dtype)
+        epsilon_BZ = noise.normal(self.mean_BZ.shape[1], stream=stream).to(self.mean_BZ.dtype)
         return torch.addcmul(self.mean_BZ, torch.exp(0.5 * self.log_variance_BZ), epsilon_BZ)
 
     def kl(self) -> Tensor:

@@ -164,8 +164,8 @@ class Trainer:
                 group["lr"] = rate
         size, terms = len(batch.users), dict[str, Tensor]()
         self._module.zero_grad(set_to_none=True)
+        noise = Noise(self._run.seed, self._step, batch.users)
         if size:
-            noise = Noise(self._run.seed, self._step, batch.users)
             trainable = cast("Trainable", self._module)
             with torch.autocast(self._run.device.type, torch.bfloat16, enabled=self._narrow):
                 objective: Objective = trainable.objective(batch.history, kl_weight, noise)
@@ -177,6 +177,10 @@ class Trainer:
         clip(phase.parameters, config.clip_norm)
         for optimiser in optimisers:
             optimiser.step()
+        # Also without users of its own: the processes meet in here.
+        after_step = getattr(self._module, "after_step", None)
+        if after_step is not None:
+            after_step(noise, self._plan.world.sum)
         self._step += 1
         return terms
 

@@ -65,6 +65,17 @@ class TwoPhases(Toy):
         return [Phase("weight", (self.weight,), passes=2), Phase("bias", (self.bias,))]
 
 
+class Follower(Toy):
+    """Is told of every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[int, float, float]] = []
+
+    def after_step(self, noise: Noise, sum_up: Callable[[Tensor], Tensor]) -> None:
+        self.told.append((noise.step, float(self.bias.detach()), float(sum_up(torch.ones(1)))))
+
+
 @dataclass
 class Watch:
     """Collects records and the weights at the end of each epoch."""
@@ -232,6 +243,16 @@ def test_weight_decay_is_the_loss_term_lambda_w_squared_without_biases() -> None
     _run(plain, epochs=20, learning_rate=0.1)
     assert not torch.allclose(decayed.weight, plain.weight, rtol=1e-3)
     assert torch.equal(decayed.bias, plain.bias)
+
+
+def test_a_network_is_told_of_every_step_once_its_parameters_have_moved() -> None:
+    module = Follower()
+    _run(module, epochs=2, learning_rate=0.5)
+    assert [step for step, _, _ in module.told] == list(range(len(module.calls)))
+    # What step n left is what step n + 1 begins with.
+    began = [float(call.parameters["bias"]) for call in module.calls]
+    assert [bias for _, bias, _ in module.told[:-1]] == began[1:]
+    assert {total for _, _, total in module.told} == {1.0}
 
 
 def test_each_phase_changes_its_own_parameters_and_no_others() -> None:
