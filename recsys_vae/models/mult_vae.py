@@ -39,10 +39,7 @@ class MultVAEConfig(NeuralConfig):
 
     def kl_schedule(self, total_steps: int) -> Callable[[int], float]:
         """Rise linearly to the cap."""
-        steps = self.kl_annealing_steps
-        if steps is None:
-            steps = round(0.5 * total_steps / max(self.kl_cap, 1e-9)) if self.kl_cap else 0
-        return LinearAnnealing(self.kl_cap, steps)
+        return LinearAnnealing.planned(self.kl_cap, self.kl_annealing_steps, total_steps)
 
 
 class MultVAENetwork(Autoencoder):

@@ -162,24 +162,31 @@ class _LinearMultinomial(torch.autograd.Function):
     def backward(ctx: Any, grad_B: Tensor) -> tuple[Tensor | None, ...]:
         hidden_c, weight_c, bias, total_B, top_B, mass_B, slope_BI = ctx.saved_tensors
         dtype, target = hidden_c.dtype, ctx.target
+        for_hidden, for_weight, for_bias = ctx.needs_input_grad[:3]
         factor_B = grad_B * total_B
         scaled_BH = (hidden_c * factor_B[:, None]).to(dtype)
-        grad_hidden = torch.zeros_like(hidden_c, dtype=bias.dtype)
-        grad_weight = torch.empty_like(weight_c, dtype=ctx.inputs[1])
-        grad_bias = torch.empty_like(bias)
+        grad_hidden = torch.zeros_like(hidden_c, dtype=bias.dtype) if for_hidden else None
+        grad_weight = torch.empty_like(weight_c, dtype=ctx.inputs[1]) if for_weight else None
+        grad_bias = torch.empty_like(bias) if for_bias else None
         for chunk in target.chunks():
             slope_BC = slope_BI
             if slope_BC is None:
                 slope_BC = torch.mm(hidden_c, weight_c[chunk.items].t())
                 _softmax_again(slope_BC, bias[chunk.items], top_B, mass_B, ctx.plan.slab_users)
                 _minus_target(slope_BC, chunk, total_B)
-            grad_hidden += torch.mm(slope_BC, weight_c[chunk.items])
-            grad_bias[chunk.items] = torch.mm(factor_B.to(dtype)[None], slope_BC)[0]
-            _transposed_product(slope_BC, scaled_BH, grad_weight[chunk.items])
+            if grad_hidden is not None:
+                grad_hidden += torch.mm(slope_BC, weight_c[chunk.items])
+            if grad_bias is not None:
+                grad_bias[chunk.items] = torch.mm(factor_B.to(dtype)[None], slope_BC)[0]
+            if grad_weight is not None:
+                _transposed_product(slope_BC, scaled_BH, grad_weight[chunk.items])
             del slope_BC
-        grad_hidden *= factor_B[:, None]
         of_hidden, _, of_bias = ctx.inputs
-        return grad_hidden.to(of_hidden), grad_weight, grad_bias.to(of_bias), None, None, None
+        if grad_hidden is not None:
+            grad_hidden = grad_hidden.mul_(factor_B[:, None]).to(of_hidden)
+        if grad_bias is not None:
+            grad_bias = grad_bias.to(of_bias)
+        return grad_hidden, grad_weight, grad_bias, None, None, None
 
 
 def _slabs(logits_BC: Tensor, bias_C: Tensor, users: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
