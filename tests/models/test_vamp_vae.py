@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_array
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
 from recsys_vae.errors import InputError
@@ -71,7 +71,7 @@ def test_the_defaults_are_those_of_the_authors_program() -> None:
     assert (config.pseudo_inputs, config.dropout, config.kl_cap) == (1000, 0.5, 0.3)
     training = config.training
     assert (training.epochs, training.batch_size, training.learning_rate) == (400, 200, 5e-4)
-    assert config.kl_schedule(1_000)(500) == 0.3
+    assert config.kl_schedule(1_000)(501) == 0.3
 
 
 @pytest.mark.parametrize("levels", [1, 2])
@@ -228,9 +228,11 @@ def test_pseudo_inputs_over_items_are_kept_to_catalogues_that_they_fit() -> None
     ("form", "kind", "numbers"),
     [("items", ItemPseudoInputs, 3 * 5), ("hidden", HiddenPseudoInputs, 3 * 2 * 6)],
 )
-def test_each_form_holds_the_numbers_that_it_says(form: str, kind: type, numbers: int) -> None:
+def test_each_form_holds_the_numbers_that_it_says(
+    form: str, kind: type[nn.Module], numbers: int
+) -> None:
     pseudo = _network(1, pseudo_form=form).encoder.pseudo
-    assert isinstance(pseudo, kind)
+    assert type(pseudo) is kind
     assert sum(parameter.numel() for parameter in pseudo.parameters()) == numbers
 
 

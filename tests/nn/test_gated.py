@@ -49,7 +49,8 @@ def _weights(module: nn.Module) -> dict[str, _Array]:
 
 def _normalised(x: _Array) -> _Array:
     norms = np.linalg.norm(x, axis=1, keepdims=True)
-    return np.divide(x, norms, out=np.zeros_like(x), where=norms > 0)
+    unit: _Array = np.divide(x, norms, out=np.zeros_like(x), where=norms > 0)
+    return unit
 
 
 def _sigmoid(a: _Array) -> _Array:
@@ -58,7 +59,8 @@ def _sigmoid(a: _Array) -> _Array:
 
 def _gate(both: _Array) -> _Array:
     a, b = np.split(both, 2, axis=1)
-    return a * _sigmoid(b)
+    gated: _Array = a * _sigmoid(b)
+    return gated
 
 
 def test_a_gated_layer_is_its_formula() -> None:
