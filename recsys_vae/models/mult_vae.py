@@ -40,16 +40,12 @@ class MultVAEConfig(LikelihoodConfig):
 
     def kl_schedule(self, total_steps: int) -> Callable[[int], float]:
         """Rise linearly to the cap."""
-        return LinearAnnealing(self.kl_cap, self._annealing_steps(total_steps))
+        return LinearAnnealing.planned(self.kl_cap, self.kl_annealing_steps, total_steps)
 
     def settled(self, total_steps: int) -> Self:
         """Write down how long the KL weight rises."""
-        return self.model_copy(update={"kl_annealing_steps": self._annealing_steps(total_steps)})
-
-    def _annealing_steps(self, total_steps: int) -> int:
-        if self.kl_annealing_steps is not None:
-            return self.kl_annealing_steps
-        return round(0.5 * total_steps / max(self.kl_cap, 1e-9)) if self.kl_cap else 0
+        planned = LinearAnnealing.planned(self.kl_cap, self.kl_annealing_steps, total_steps)
+        return self.model_copy(update={"kl_annealing_steps": planned.steps_to_one})
 
 
 class MultVAENetwork(Autoencoder):

@@ -28,6 +28,8 @@ from recsys_vae.models.mult_vae import MultVAE, MultVAEConfig
 from recsys_vae.models.plain_autoencoder import PlainAutoencoder, PlainAutoencoderConfig
 from recsys_vae.models.popularity import Popularity, PopularityConfig
 from recsys_vae.models.random import Random, RandomConfig
+from recsys_vae.models.recvae import RecVAE, RecVAEConfig
+from recsys_vae.models.vamp_vae import VampVAE, VampVAEConfig
 from recsys_vae.models.vq_vae import VQVAE, VQVAEConfig
 
 FORMAT_VERSION = 1
@@ -74,6 +76,10 @@ ZOO: Final[dict[str, Entry]] = {
     LatentDiffusion.name: Entry(
         LatentDiffusion, LatentDiffusionConfig, "Mult-VAE with a denoiser of latents (Wang 2023)"
     ),
+    RecVAE.name: Entry(
+        RecVAE, RecVAEConfig, "composite prior, encoder and decoder in turns (Shenbin 2020)"
+    ),
+    VampVAE.name: Entry(VampVAE, VampVAEConfig, "VampPrior, gated layers, two levels (Kim 2019)"),
     EASE.name: Entry(EASE, EASEConfig, "linear item-to-item model, closed form (Steck 2019)"),
     GraphFilter.name: Entry(
         GraphFilter, GraphFilterConfig, "co-occurrence and ideal low-pass, GF-CF (Shen 2021)"

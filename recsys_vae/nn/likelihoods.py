@@ -145,7 +145,9 @@ class _LinearMultinomial(torch.autograd.Function):
     def backward(ctx: Any, grad_B: Tensor) -> tuple[Tensor | None, ...]:
         hidden_c, weight_c, bias, total_B, top_B, mass_B, slope_BI = ctx.saved_tensors
         of_hidden, of_weight, of_bias = ctx.inputs
-        gradients = LinearGradients(hidden_c, weight_c, grad_B * total_B, of_weight)
+        gradients = LinearGradients(
+            hidden_c, weight_c, grad_B * total_B, of_weight, ctx.needs_input_grad[:3]
+        )
         for chunk in ctx.target.chunks():
             slope_BC = slope_BI
             if slope_BC is None:

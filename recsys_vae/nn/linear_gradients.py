@@ -20,32 +20,47 @@ class LinearGradients:
         weight_IH: the weight as it was multiplied.
         factor_B: factor of each user's slopes, in the wide type, in which sums are kept.
         weight_dtype: of the weight's gradient.
+        asked: which gradients are asked for: hidden layer's, weight's, bias's. The others are no
+            work and None.
     """
 
     def __init__(
-        self, hidden_BH: Tensor, weight_IH: Tensor, factor_B: Tensor, weight_dtype: torch.dtype
+        self,
+        hidden_BH: Tensor,
+        weight_IH: Tensor,
+        factor_B: Tensor,
+        weight_dtype: torch.dtype,
+        asked: tuple[bool, bool, bool],
     ) -> None:
         """Make room for the gradients."""
         dtype, wide = hidden_BH.dtype, factor_B.dtype
+        for_hidden, for_weight, for_bias = asked
         self._weight_IH, self._factor_B = weight_IH, factor_B
         self._narrow_B = factor_B.to(dtype)
         self._scaled_BH = (hidden_BH * factor_B[:, None]).to(dtype)
-        self._of_hidden_BH = torch.zeros_like(hidden_BH, dtype=wide)
-        self._of_weight_IH = torch.empty_like(weight_IH, dtype=weight_dtype)
-        self._of_bias_I = factor_B.new_empty(len(weight_IH))
+        self._of_hidden_BH = torch.zeros_like(hidden_BH, dtype=wide) if for_hidden else None
+        self._of_weight_IH = torch.empty_like(weight_IH, dtype=weight_dtype) if for_weight else None
+        self._of_bias_I = factor_B.new_empty(len(weight_IH)) if for_bias else None
 
     def add(self, items: slice, slope_BC: Tensor) -> None:
         """Take in the slopes of a range of items, without the users' factors."""
-        self._of_hidden_BH += torch.mm(slope_BC, self._weight_IH[items])
-        self._of_bias_I[items] = torch.mm(self._narrow_B[None], slope_BC)[0]
-        _transposed_product(slope_BC, self._scaled_BH, self._of_weight_IH[items])
+        if self._of_hidden_BH is not None:
+            self._of_hidden_BH += torch.mm(slope_BC, self._weight_IH[items])
+        if self._of_bias_I is not None:
+            self._of_bias_I[items] = torch.mm(self._narrow_B[None], slope_BC)[0]
+        if self._of_weight_IH is not None:
+            _transposed_product(slope_BC, self._scaled_BH, self._of_weight_IH[items])
 
     def of(
         self, hidden_dtype: torch.dtype, bias_dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Give the gradients of hidden layer, weight and bias."""
-        of_hidden_BH = self._of_hidden_BH.mul_(self._factor_B[:, None])
-        return of_hidden_BH.to(hidden_dtype), self._of_weight_IH, self._of_bias_I.to(bias_dtype)
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Give the gradients of hidden layer, weight and bias that were asked for."""
+        of_hidden_BH, of_bias_I = self._of_hidden_BH, self._of_bias_I
+        if of_hidden_BH is not None:
+            of_hidden_BH = of_hidden_BH.mul_(self._factor_B[:, None]).to(hidden_dtype)
+        if of_bias_I is not None:
+            of_bias_I = of_bias_I.to(bias_dtype)
+        return of_hidden_BH, self._of_weight_IH, of_bias_I
 
 
 def _transposed_product(slope_BC: Tensor, scaled_BH: Tensor, out_CH: Tensor) -> None:

@@ -226,7 +226,9 @@ class _LinearPointwise(torch.autograd.Function):
     def backward(ctx: Any, grad_B: Tensor) -> tuple[Tensor | None, ...]:
         hidden_c, weight_c, bias, chosen_N, slope_BI = ctx.saved_tensors
         of_hidden, of_weight, of_bias = ctx.inputs
-        gradients = LinearGradients(hidden_c, weight_c, grad_B.to(bias.dtype), of_weight)
+        gradients = LinearGradients(
+            hidden_c, weight_c, grad_B.to(bias.dtype), of_weight, ctx.needs_input_grad[:3]
+        )
         for chunk in ctx.target.chunks():
             slope_BC = slope_BI
             if slope_BC is None:

@@ -134,6 +134,35 @@ def test_the_decoders_loss_is_the_multinomial_formula_of_its_logits() -> None:
     assert loss[1] == 0
 
 
+@pytest.mark.parametrize("buffer_mb", [256.0, 1e-4])
+def test_frozen_items_get_no_gradient_and_the_latent_point_gets_the_same(buffer_mb: float) -> None:
+    decoder = ItemDecoder(_I, [3], buffer_mb=buffer_mb)
+    initialise(decoder, torch.Generator().manual_seed(0))
+    batch, noise = _batch([[1, 0, 2, 0, 0, 0], [0, 1, 0, 0, 0, 1]]), Noise(0, 0, torch.arange(2))
+    z = torch.linspace(-2, 2, 6).view(2, 3).requires_grad_()
+    losses = [decoder.nll(z, batch, noise, frozen=frozen) for frozen in (False, True)]
+    assert torch.equal(*losses)
+    (free,) = torch.autograd.grad(losses[0].sum(), [z], retain_graph=True)
+    losses[1].sum().backward()
+    assert z.grad is not None
+    assert torch.equal(z.grad, free)
+    assert all(parameter.grad is None for parameter in decoder.parameters())
+    # And the other way round: items that learn from a point that stays.
+    weights = torch.autograd.grad(losses[0].sum(), [decoder.weight_IH, decoder.bias_I])
+    still = decoder.nll(z.detach(), batch, noise).sum()
+    for one, other in zip(
+        weights, torch.autograd.grad(still, [decoder.weight_IH, decoder.bias_I]), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+def test_a_layer_norm_starts_as_the_identity() -> None:
+    norm = nn.LayerNorm(4)
+    initialise(nn.Sequential(nn.Linear(3, 4), norm), torch.Generator().manual_seed(0))
+    assert torch.equal(norm.weight, torch.ones(4))
+    assert torch.equal(norm.bias, torch.zeros(4))
+
+
 def test_initial_weights_are_xaviers_and_biases_narrow() -> None:
     encoder = HistoryEncoder(400, [300, 200], 0.5)
     initialise(encoder, torch.Generator().manual_seed(0))
