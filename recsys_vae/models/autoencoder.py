@@ -50,14 +50,6 @@ class Autoencoder(nn.Module, ABC):
         """Train everything at once, unless a model says otherwise."""
         return [Phase("all", tuple(self.parameters()))]
 
-    def after_step(self, noise: Noise, sum_up: Callable[[Tensor], Tensor]) -> None:
-        """Be told that the optimiser has taken a step, to change what follows no gradient.
-
-        Args:
-            noise: of the step.
-            sum_up: adds a tensor up over the processes that train together.
-        """
-
     def learn_counts(self, counts_I: Tensor) -> None:
         """Be told before training how often each item was taken."""
         for module in self.modules():
@@ -145,8 +137,7 @@ class NeuralRecommender(ABC):
             return self.config
         per_epoch = best.step // best.epoch
         config = self.config.settled(self.config.training.epochs * per_epoch)
-        training = config.training.model_copy(update={"epochs": best.epoch, "patience": 0})
-        return config.model_copy(update={"training": training})
+        return config.model_copy(update={"training": config.training.until(best.epoch)})
 
     @property
     def network(self) -> Autoencoder:

@@ -1,7 +1,7 @@
 """beta-VAE: Mult-VAE's network with a weight of the KL term that is fixed, rises, or goes round."""
 
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, PositiveInt
@@ -31,14 +31,27 @@ class BetaVAEConfig(LikelihoodConfig):
         default=0.5, ge=0, le=1, description="share of the steps, or of a cycle, in which it rises"
     )
     cycles: int = Field(default=4, ge=1, le=10**6, description="of the cyclic schedule")
+    schedule_steps: int | None = Field(
+        default=None,
+        ge=1,
+        le=10**15,
+        description="steps that the schedule is laid out over; None: those of the training",
+    )
 
     def kl_schedule(self, total_steps: int) -> Callable[[int], float]:
         """Give beta by step."""
+        total_steps = self.schedule_steps or total_steps
         if self.schedule == "linear":
             return LinearRise(self.beta, round(self.rising * total_steps))
         if self.schedule == "cyclic":
             return Cyclic(self.beta, -(-total_steps // self.cycles), self.rising)
         return Constant(self.beta)
+
+    def settled(self, total_steps: int) -> Self:
+        """Write down the steps that the schedule is laid out over."""
+        if self.schedule == "fixed":
+            return self
+        return self.model_copy(update={"schedule_steps": self.schedule_steps or total_steps})
 
 
 class BetaVAE(NeuralRecommender):

@@ -3,25 +3,24 @@
 Legend: B users in the batch, I items, H hidden width, Z latent width.
 """
 
-from collections.abc import Callable
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
+from recsys_vae.models.annealed import AnnealedConfig
 from recsys_vae.models.autoencoder import Autoencoder, NeuralRecommender
 from recsys_vae.models.likelihood import LikelihoodConfig
 from recsys_vae.nn.gaussian import DiagonalGaussian
 from recsys_vae.nn.noise import Noise
 from recsys_vae.nn.precision import widened
-from recsys_vae.nn.schedules import LinearAnnealing
 from recsys_vae.nn.sparse_linear import SparseBatch
 from recsys_vae.nn.towers import HistoryEncoder, ItemDecoder, initialise
 from recsys_vae.training.records import Objective
 
 
-class MultVAEConfig(LikelihoodConfig):
+class MultVAEConfig(LikelihoodConfig, AnnealedConfig):
     """Hyper-parameters of Mult-VAE; the defaults are the paper's for ML-20M."""
 
     hidden: tuple[PositiveInt, ...] = Field(
@@ -29,23 +28,6 @@ class MultVAEConfig(LikelihoodConfig):
     )
     latent: int = Field(default=200, ge=1, le=1_000_000, description="Z, width of the latent space")
     dropout: float = Field(default=0.5, ge=0, lt=1, description="of the input's entries")
-    kl_cap: float = Field(default=0.2, ge=0, le=1_000, description="highest weight of the KL term")
-    kl_annealing_steps: int | None = Field(
-        default=None,
-        ge=0,
-        le=10**15,
-        description="steps at which an uncapped KL weight would reach 1; None: so many that "
-        "the cap is reached after half of the planned steps",
-    )
-
-    def kl_schedule(self, total_steps: int) -> Callable[[int], float]:
-        """Rise linearly to the cap."""
-        return LinearAnnealing.planned(self.kl_cap, self.kl_annealing_steps, total_steps)
-
-    def settled(self, total_steps: int) -> Self:
-        """Write down how long the KL weight rises."""
-        planned = LinearAnnealing.planned(self.kl_cap, self.kl_annealing_steps, total_steps)
-        return self.model_copy(update={"kl_annealing_steps": planned.steps_to_one})
 
 
 class MultVAENetwork(Autoencoder):

@@ -3,7 +3,6 @@
 Legend: B users in the batch, I items, H hidden width, K pseudo-inputs, Z latent width.
 """
 
-from collections.abc import Callable
 from typing import Any, ClassVar, Final, Literal
 
 import torch
@@ -11,7 +10,8 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from recsys_vae.errors import InputError
-from recsys_vae.models.autoencoder import Autoencoder, NeuralConfig, NeuralRecommender
+from recsys_vae.models.annealed import AnnealedConfig
+from recsys_vae.models.autoencoder import Autoencoder, NeuralRecommender
 from recsys_vae.nn.gated import (
     GatedEncoder,
     GatedLinear,
@@ -25,7 +25,6 @@ from recsys_vae.nn.gaussian import DiagonalGaussian
 from recsys_vae.nn.noise import Noise
 from recsys_vae.nn.precision import widened
 from recsys_vae.nn.priors import Draw, EqualMixture, GaussianUnderPrior, TwoLevelPosterior
-from recsys_vae.nn.schedules import LinearAnnealing
 from recsys_vae.nn.sparse_linear import SparseBatch
 from recsys_vae.nn.towers import ItemDecoder, initialise
 from recsys_vae.training.config import TrainingConfig
@@ -39,7 +38,7 @@ _LOWER_DROPOUT: Final = 3
 """Stream of the noise: the two encoders of two levels forget different entries."""
 
 
-class VampVAEConfig(NeuralConfig):
+class VampVAEConfig(AnnealedConfig):
     """Hyper-parameters of VampVAE; the defaults are those of the authors' program."""
 
     hidden: tuple[PositiveInt, ...] = Field(
@@ -57,20 +56,9 @@ class VampVAEConfig(NeuralConfig):
     )
     dropout: float = Field(default=0.5, ge=0, lt=1, description="of the input's entries")
     kl_cap: float = Field(default=0.3, ge=0, le=1_000, description="highest weight of the KL term")
-    kl_annealing_steps: int | None = Field(
-        default=None,
-        ge=0,
-        le=10**15,
-        description="steps at which an uncapped KL weight would reach 1; None: so many that "
-        "the cap is reached after half of the planned steps",
-    )
     training: TrainingConfig = TrainingConfig(
         epochs=400, batch_size=200, learning_rate=5e-4, patience=50
     )
-
-    def kl_schedule(self, total_steps: int) -> Callable[[int], float]:
-        """Rise linearly to the cap."""
-        return LinearAnnealing.planned(self.kl_cap, self.kl_annealing_steps, total_steps)
 
     def over_items(self, n_items: int) -> bool:
         """Say whether pseudo-inputs are affinities for items.

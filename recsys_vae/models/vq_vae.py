@@ -3,7 +3,7 @@
 Legend: B users in the batch, I items, G groups, K codes of a group, D width of a group, Z = G D.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -21,7 +21,7 @@ from recsys_vae.nn.quantize import Quantised, VectorQuantizer, perplexity
 from recsys_vae.nn.sparse_linear import SparseBatch
 from recsys_vae.nn.towers import HistoryEncoder, ItemDecoder, initialise
 from recsys_vae.training.batches import sparse_batch
-from recsys_vae.training.records import Objective
+from recsys_vae.training.records import Objective, Phase
 
 _CODES_AT_ONCE: Final = 64
 """Rows of logits that are held while codes are described."""
@@ -111,9 +111,9 @@ class VQVAENetwork(Autoencoder):
         }
         return Objective(reconstruction + self.commitment * commitment, terms)
 
-    def after_step(self, noise: Noise, sum_up: Callable[[Tensor], Tensor]) -> None:
-        """Let the codes follow the users of this step."""
-        self.quantizer.settle(noise, sum_up)
+    def phases(self) -> Sequence[Phase]:
+        """Train everything at once; after every step the codes follow its users."""
+        return [Phase("all", tuple(self.parameters()), after_step=self.quantizer.settle)]
 
     def mean_code(self) -> Tensor:
         """Give the average of each group's codes by their use, z_GD."""

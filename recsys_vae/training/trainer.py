@@ -65,7 +65,9 @@ class Trainer:
         self._optimisers = {
             phase.name: make_optimisers(phase, module, config) for phase in self._phases
         }
-        self._total_steps = config.epochs * steps_per_epoch(plan, self._phases)
+        per_epoch = steps_per_epoch(plan, self._phases)
+        self._total_steps = config.epochs * per_epoch
+        self._falling_steps = (config.lr_epochs or config.epochs) * per_epoch
         self._narrow = product_dtype(config.precision, torch.float32, run.device) == torch.bfloat16
         self._epoch, self._step = 0, 0
         self._records: list[EpochRecord] = []
@@ -177,7 +179,7 @@ class Trainer:
             Loss and terms, summed over this process's users, in nats.
         """
         optimisers, config = self._optimisers[phase.name], self._config
-        rate = learning_rate(config, self._step, self._total_steps)
+        rate = learning_rate(config, self._step, self._falling_steps)
         for optimiser in optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = rate
@@ -197,9 +199,8 @@ class Trainer:
         for optimiser in optimisers:
             optimiser.step()
         # Also without users of its own: the processes meet in here.
-        after_step = getattr(self._module, "after_step", None)
-        if after_step is not None:
-            after_step(noise, self._plan.world.sum)
+        if phase.after_step is not None:
+            phase.after_step(noise, self._plan.world.sum)
         self._step += 1
         return terms
 

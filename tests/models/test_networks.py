@@ -5,7 +5,6 @@ Legend: B users in the batch, I items, H hidden width, Z latent width.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +19,10 @@ from recsys_vae.models.base import FitOptions
 from recsys_vae.models.mult_dae import MultDAE, MultDAEConfig
 from recsys_vae.models.mult_vae import MultVAE, MultVAEConfig, MultVAENetwork
 from recsys_vae.models.plain_autoencoder import PlainAutoencoder, PlainAutoencoderConfig
-from recsys_vae.models.zoo import make_model
 from recsys_vae.nn.noise import Noise
 from recsys_vae.nn.sparse_linear import SparseBatch
 from recsys_vae.training.batches import sparse_batch
 from recsys_vae.training.config import TrainingConfig
-from tests.conftest import Checkerboard
 
 # Every item is taken by somebody, weights differ, and the last user has no history.
 _X = np.array([[1, 1, 0, 0, 2], [0, 0, 1, 0, 1], [1, 0, 0, 3, 0], [0, 0, 0, 0, 0]], dtype=float)
@@ -223,21 +220,3 @@ def test_scores_do_not_depend_on_the_variance(small: Interactions) -> None:
         if name.startswith("posterior"):
             value[len(value) // 2 :].add_(3.0)
     assert np.array_equal(model.score(small.matrix), before)
-
-
-def test_a_fit_with_the_settled_settings_needs_no_validation(
-    checkerboard: Checkerboard, quick: dict[str, Any]
-) -> None:
-    # Judged best in the second epoch of five, whatever the weights are.
-    metrics = iter([0.1, 0.3, 0.2, 0.2, 0.1])
-    settings = {**quick, "training": {"epochs": 5}}
-    chosen = make_model("mult-vae", settings)
-    chosen.fit(checkerboard.train, FitOptions(device="cpu", validate=lambda _model: next(metrics)))
-    settled = chosen.settled().model_dump(mode="json")
-    assert (settled["training"]["epochs"], settled["training"]["patience"]) == (2, 0)
-    again = make_model("mult-vae", settled)
-    again.fit(checkerboard.train, FitOptions(device="cpu"))
-    assert {name: value.tobytes() for name, value in again.arrays().items()} == {
-        name: value.tobytes() for name, value in chosen.arrays().items()
-    }
-    assert again.settled() == again.config

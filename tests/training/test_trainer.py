@@ -72,8 +72,11 @@ class Follower(Toy):
         super().__init__()
         self.told: list[tuple[int, float, float]] = []
 
-    def after_step(self, noise: Noise, sum_up: Callable[[Tensor], Tensor]) -> None:
+    def hear(self, noise: Noise, sum_up: Callable[[Tensor], Tensor]) -> None:
         self.told.append((noise.step, float(self.bias.detach()), float(sum_up(torch.ones(1)))))
+
+    def phases(self) -> Sequence[Phase]:
+        return [Phase("all", tuple(self.parameters()), after_step=self.hear)]
 
 
 class Turns(TwoPhases):
