@@ -85,6 +85,8 @@ class LadderVAENetwork(Autoencoder):
 class LadderVAE(NeuralRecommender):
     r"""A hierarchical VAE over items with residual posteriors.
 
+    The likelihood is the multinomial one, or what `likelihood` names as in Mult-VAE.
+
     p(z) = N(z_1; 0, I) prod_{l>1} N(z_l; m_l(z_<l), exp(s_l(z_<l))), pi_u = softmax(f(z_1..z_L));
     trained on E_q[log p(x_u|z_u)] - beta sum_l gamma_l KL(q(z_l|z_<l, x_u) || p(z_l|z_<l)), with
     posteriors told relative to their priors, beta annealed to a cap, and gamma_l balancing the

@@ -67,11 +67,9 @@ ZOO: Final[dict[str, Entry]] = {
     PlainAutoencoder.name: Entry(
         PlainAutoencoder, PlainAutoencoderConfig, "autoencoder without noise, of three likelihoods"
     ),
-    VQVAE.name: Entry(
-        VQVAE, VQVAEConfig, "autoencoder with discrete codes, multinomial (van den Oord 2017)"
-    ),
+    VQVAE.name: Entry(VQVAE, VQVAEConfig, "autoencoder with discrete codes (van den Oord 2017)"),
     LadderVAE.name: Entry(
-        LadderVAE, LadderVAEConfig, "VAE of several latent groups, multinomial (NVAE 2020)"
+        LadderVAE, LadderVAEConfig, "VAE of several latent groups, from the top down (Vahdat 2020)"
     ),
     LatentDiffusion.name: Entry(
         LatentDiffusion, LatentDiffusionConfig, "Mult-VAE with a denoiser of latents (Wang 2023)"

@@ -1,7 +1,7 @@
 """The ladder VAE keeps the contract, and with one group it is Mult-VAE."""
 
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from tests.contract import RecommenderContract
 
 _QUICK: Final = TrainingConfig(epochs=40, batch_size=15, learning_rate=0.02)
 _X: Final = np.array([[1, 1, 0, 0, 2], [0, 0, 1, 0, 1], [1, 0, 0, 3, 0], [0, 0, 0, 0, 0]])
+_Likelihood = Literal["multinomial", "bernoulli", "gaussian"]
 _NOISE: Final = Noise(seed=5, step=9, users=torch.arange(4))
 
 
@@ -39,15 +40,22 @@ def _batch() -> SparseBatch:
     return replace(batch, values=batch.values.double())
 
 
-def _network(groups: int, dropout: float = 0.0) -> LadderVAENetwork:
-    config = LadderVAEConfig(hidden=(6,), latent=4, groups=groups, dropout=dropout)
+def _network(
+    groups: int, dropout: float = 0.0, likelihood: _Likelihood = "multinomial"
+) -> LadderVAENetwork:
+    config = LadderVAEConfig(
+        hidden=(6,), latent=4, groups=groups, dropout=dropout, likelihood=likelihood
+    )
     return LadderVAENetwork(config, 5, torch.Generator().manual_seed(2)).double()
 
 
+@pytest.mark.parametrize("likelihood", ["multinomial", "bernoulli", "gaussian"])
 @pytest.mark.parametrize("kl_weight", [0.0, 0.1, 0.2, 1.0])
-def test_with_one_group_and_equal_weights_the_objective_is_mult_vaes(kl_weight: float) -> None:
-    ladder = _network(groups=1, dropout=0.5)
-    config = MultVAEConfig(hidden=(6,), latent=4, dropout=0.5)
+def test_with_one_group_and_equal_weights_the_objective_is_mult_vaes(
+    kl_weight: float, likelihood: _Likelihood
+) -> None:
+    ladder = _network(groups=1, dropout=0.5, likelihood=likelihood)
+    config = MultVAEConfig(hidden=(6,), latent=4, dropout=0.5, likelihood=likelihood)
     plain = MultVAENetwork(config, 5, torch.Generator()).double()
     weights = ladder.state_dict()
     plain.load_state_dict({name.removeprefix("ladder."): one for name, one in weights.items()})

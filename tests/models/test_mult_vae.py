@@ -74,7 +74,9 @@ def test_the_default_likelihood_is_the_papers() -> None:
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
-@pytest.mark.parametrize("name", ["mult-vae", "beta-vae", "autoencoder"])
+@pytest.mark.parametrize(
+    "name", ["mult-vae", "beta-vae", "autoencoder", "ladder-vae", "latent-diffusion"]
+)
 def test_a_sampled_softmax_with_another_likelihood_is_refused(name: str, likelihood: str) -> None:
     with pytest.raises(InputError) as error:
         make_model(name, {"softmax": "sampled", "likelihood": likelihood})

@@ -15,7 +15,7 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from recsys_vae.nn.noise import Noise
-from recsys_vae.nn.pointwise import Bernoulli
+from recsys_vae.nn.pointwise import Bernoulli, Pointwise
 from recsys_vae.nn.sparse_linear import SparseBatch
 from recsys_vae.nn.towers import HistoryEncoder, ItemDecoder, initialise
 from recsys_vae.training.batches import sparse_batch
@@ -134,9 +134,12 @@ def test_the_decoders_loss_is_the_multinomial_formula_of_its_logits() -> None:
     assert loss[1] == 0
 
 
+@pytest.mark.parametrize("likelihood", [None, Bernoulli()], ids=["multinomial", "bernoulli"])
 @pytest.mark.parametrize("buffer_mb", [256.0, 1e-4])
-def test_frozen_items_get_no_gradient_and_the_latent_point_gets_the_same(buffer_mb: float) -> None:
-    decoder = ItemDecoder(_I, [3], buffer_mb=buffer_mb)
+def test_frozen_items_get_no_gradient_and_the_latent_point_gets_the_same(
+    buffer_mb: float, likelihood: Pointwise | None
+) -> None:
+    decoder = ItemDecoder(_I, [3], buffer_mb=buffer_mb, likelihood=likelihood)
     initialise(decoder, torch.Generator().manual_seed(0))
     batch, noise = _batch([[1, 0, 2, 0, 0, 0], [0, 1, 0, 0, 0, 1]]), Noise(0, 0, torch.arange(2))
     z = torch.linspace(-2, 2, 6).view(2, 3).requires_grad_()
