@@ -12,6 +12,7 @@ import click
 from recsys_vae import __version__
 from recsys_vae.cli_datasets import datasets
 from recsys_vae.cli_judging import compare, evaluate, leaderboard
+from recsys_vae.cli_models import models
 from recsys_vae.errors import InputError
 from recsys_vae.options import (
     CLEANING,
@@ -289,6 +290,7 @@ def run_everything(**values: Any) -> None:
 
 
 cli.add_command(datasets)
+cli.add_command(models)
 
 
 def _name_of(data: str) -> str:

@@ -34,6 +34,7 @@ def test_the_command_line_is_told_of_before_anything_heavy_is_imported() -> None
         ("recsys_vae.interactions", {"torch", "mlflow", "implicit", "matplotlib"}),
         ("recsys_vae.ingest.drift", {"torch", "mlflow", "implicit", "matplotlib"}),
         ("recsys_vae.reports.profile_plots", {"torch", "mlflow", "implicit"}),
+        ("recsys_vae.reports.kl_plots", {"torch", "mlflow", "implicit"}),
     ],
 )
 def test_a_room_pulls_in_only_what_it_needs(module: str, absent: set[str]) -> None:

@@ -137,8 +137,7 @@ class NeuralRecommender(ABC):
             return self.config
         per_epoch = best.step // best.epoch
         config = self.config.settled(self.config.training.epochs * per_epoch)
-        training = config.training.model_copy(update={"epochs": best.epoch, "patience": 0})
-        return config.model_copy(update={"training": training})
+        return config.model_copy(update={"training": config.training.until(best.epoch)})
 
     @property
     def network(self) -> Autoencoder:

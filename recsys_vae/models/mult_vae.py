@@ -1,26 +1,26 @@
-"""Mult-VAE: a variational autoencoder with a multinomial likelihood.
+"""Mult-VAE: a variational autoencoder with a multinomial likelihood, or another for comparison.
 
 Legend: B users in the batch, I items, H hidden width, Z latent width.
 """
 
-from collections.abc import Callable
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from recsys_vae.models.autoencoder import Autoencoder, NeuralConfig, NeuralRecommender
+from recsys_vae.models.annealed import AnnealedConfig
+from recsys_vae.models.autoencoder import Autoencoder, NeuralRecommender
+from recsys_vae.models.likelihood import LikelihoodConfig
 from recsys_vae.nn.gaussian import DiagonalGaussian
 from recsys_vae.nn.noise import Noise
 from recsys_vae.nn.precision import widened
-from recsys_vae.nn.schedules import LinearAnnealing
 from recsys_vae.nn.sparse_linear import SparseBatch
 from recsys_vae.nn.towers import HistoryEncoder, ItemDecoder, initialise
 from recsys_vae.training.records import Objective
 
 
-class MultVAEConfig(NeuralConfig):
+class MultVAEConfig(LikelihoodConfig, AnnealedConfig):
     """Hyper-parameters of Mult-VAE; the defaults are the paper's for ML-20M."""
 
     hidden: tuple[PositiveInt, ...] = Field(
@@ -28,34 +28,13 @@ class MultVAEConfig(NeuralConfig):
     )
     latent: int = Field(default=200, ge=1, le=1_000_000, description="Z, width of the latent space")
     dropout: float = Field(default=0.5, ge=0, lt=1, description="of the input's entries")
-    kl_cap: float = Field(default=0.2, ge=0, le=1_000, description="highest weight of the KL term")
-    kl_annealing_steps: int | None = Field(
-        default=None,
-        ge=0,
-        le=10**15,
-        description="steps at which an uncapped KL weight would reach 1; None: so many that "
-        "the cap is reached after half of the planned steps",
-    )
-
-    def kl_schedule(self, total_steps: int) -> Callable[[int], float]:
-        """Rise linearly to the cap."""
-        return LinearAnnealing(self.kl_cap, self._annealing_steps(total_steps))
-
-    def settled(self, total_steps: int) -> Self:
-        """Write down how long the KL weight rises."""
-        return self.model_copy(update={"kl_annealing_steps": self._annealing_steps(total_steps)})
-
-    def _annealing_steps(self, total_steps: int) -> int:
-        if self.kl_annealing_steps is not None:
-            return self.kl_annealing_steps
-        return round(0.5 * total_steps / max(self.kl_cap, 1e-9)) if self.kl_cap else 0
 
 
 class MultVAENetwork(Autoencoder):
     """I -> hidden (tanh) -> Z, and back.
 
     Args:
-        config: widths and dropout.
+        config: widths, dropout and likelihood.
         n_items: I.
         generator: draws the initial weights.
     """
@@ -74,6 +53,7 @@ class MultVAENetwork(Autoencoder):
             precision=config.training.precision,
             buffer_mb=config.training.buffer_mb,
             negatives=negatives,
+            likelihood=config.pointwise(),
         )
         initialise(self, generator)
 
@@ -102,7 +82,8 @@ class MultVAE(NeuralRecommender):
 
     z_u ~ N(0, I), pi_u = softmax(f(z_u)), x_u ~ Mult(N_u, pi_u); trained on
     E_q[log p(x_u|z_u)] - beta KL(q(z_u|x_u) || p(z_u)) with input dropout and beta annealed
-    from 0 to a cap; at prediction time z_u is the mean of q.
+    from 0 to a cap; at prediction time z_u is the mean of q. `likelihood` puts p(x_u|z_u) of the
+    paper's equation 3 (gaussian) or 4 (bernoulli) in the multinomial's place, as it compares them.
 
     Source: D. Liang, R. Krishnan, M. Hoffman, T. Jebara, Variational Autoencoders for
     Collaborative Filtering, WWW 2018, arXiv 1802.05814.

@@ -15,15 +15,22 @@ from recsys_vae.files import atomic_folder, read_json, write_json
 from recsys_vae.interactions.store import check_sums, file_sum, load_ids, save_ids
 from recsys_vae.models.als import ALS, ALSConfig
 from recsys_vae.models.base import ModelConfig, Recommender
+from recsys_vae.models.beta_vae import BetaVAE, BetaVAEConfig
 from recsys_vae.models.bpr import BPR, BPRConfig
 from recsys_vae.models.ease import EASE, EASEConfig
 from recsys_vae.models.graph_filter import GraphFilter, GraphFilterConfig
 from recsys_vae.models.item_knn import ItemKNN, ItemKNNConfig
+from recsys_vae.models.ladder_vae import LadderVAE, LadderVAEConfig
+from recsys_vae.models.latent_diffusion import LatentDiffusion, LatentDiffusionConfig
 from recsys_vae.models.logistic_mf import LogisticMF, LogisticMFConfig
 from recsys_vae.models.mult_dae import MultDAE, MultDAEConfig
 from recsys_vae.models.mult_vae import MultVAE, MultVAEConfig
+from recsys_vae.models.plain_autoencoder import PlainAutoencoder, PlainAutoencoderConfig
 from recsys_vae.models.popularity import Popularity, PopularityConfig
 from recsys_vae.models.random import Random, RandomConfig
+from recsys_vae.models.recvae import RecVAE, RecVAEConfig
+from recsys_vae.models.vamp_vae import VampVAE, VampVAEConfig
+from recsys_vae.models.vq_vae import VQVAE, VQVAEConfig
 
 FORMAT_VERSION = 1
 MANIFEST = "model.json"
@@ -51,9 +58,26 @@ ZOO: Final[dict[str, Entry]] = {
     MultVAE.name: Entry(
         MultVAE, MultVAEConfig, "variational autoencoder, multinomial likelihood (Liang 2018)"
     ),
+    BetaVAE.name: Entry(
+        BetaVAE, BetaVAEConfig, "Mult-VAE with a fixed, rising or cyclic KL weight (Higgins 2017)"
+    ),
     MultDAE.name: Entry(
         MultDAE, MultDAEConfig, "denoising autoencoder, multinomial likelihood (Liang 2018)"
     ),
+    PlainAutoencoder.name: Entry(
+        PlainAutoencoder, PlainAutoencoderConfig, "autoencoder without noise, of three likelihoods"
+    ),
+    VQVAE.name: Entry(VQVAE, VQVAEConfig, "autoencoder with discrete codes (van den Oord 2017)"),
+    LadderVAE.name: Entry(
+        LadderVAE, LadderVAEConfig, "VAE of several latent groups, from the top down (Vahdat 2020)"
+    ),
+    LatentDiffusion.name: Entry(
+        LatentDiffusion, LatentDiffusionConfig, "Mult-VAE with a denoiser of latents (Wang 2023)"
+    ),
+    RecVAE.name: Entry(
+        RecVAE, RecVAEConfig, "composite prior, encoder and decoder in turns (Shenbin 2020)"
+    ),
+    VampVAE.name: Entry(VampVAE, VampVAEConfig, "VampPrior, gated layers, two levels (Kim 2019)"),
     EASE.name: Entry(EASE, EASEConfig, "linear item-to-item model, closed form (Steck 2019)"),
     GraphFilter.name: Entry(
         GraphFilter, GraphFilterConfig, "co-occurrence and ideal low-pass, GF-CF (Shen 2021)"
@@ -71,6 +95,15 @@ ZOO: Final[dict[str, Entry]] = {
     Popularity.name: Entry(Popularity, PopularityConfig, "what most users took"),
     Random.name: Entry(Random, RandomConfig, "what chance gives: the floor"),
 }
+
+
+def models_table() -> dict[str, str]:
+    """Give every model's name and what it is, in a line.
+
+    >>> models_table()["popularity"]
+    'what most users took'
+    """
+    return {name: entry.line for name, entry in ZOO.items()}
 
 
 def make_model(name: str, settings: dict[str, Any]) -> Recommender:

@@ -9,7 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from recsys_vae.nn.precision import Precision, product_dtype
 from recsys_vae.nn.sparse_linear import SparseBatch
+
+_MEGABYTE = 2**20
+# Scratch of a slab: about the second-level caches of a CPU; large launches on a GPU.
+_CPU_SLAB_BYTES = 8 * _MEGABYTE
+_GPU_SLAB_BYTES = 256 * _MEGABYTE
 
 
 class Plan(NamedTuple):
@@ -46,6 +52,40 @@ def plan_chunks(users: int, items: int, dtype: torch.dtype, limit: float, slab_b
     if chunk_items < min(items, 1):
         raise ValueError(f"max_buffer_mb is too small for one logit of each of {users} users")
     return Plan(chunk_items, max(1, slab_bytes // (wide_size * max(chunk_items, 1))))
+
+
+def plan_decoder(
+    hidden_BH: Tensor,
+    weight_IH: Tensor,
+    bias_I: Tensor,
+    target: SparseBatch,
+    precision: Precision,
+    limit_mb: float,
+) -> tuple[torch.dtype, Plan]:
+    """Check that a linear decoder fits its target; say in which type and pieces to multiply.
+
+    Args:
+        hidden_BH: (B, H) last hidden layer.
+        weight_IH: (I, H) decoder weight.
+        bias_I: (I,) decoder bias.
+        target: Histories of the same users over the same items.
+        precision: Of the product.
+        limit_mb: MiB for logits and one slab of scratch together.
+
+    Raises:
+        ValueError: If the shapes do not fit, or the limit cannot hold one item's logits.
+    """
+    n_users, n_items = target.n_users, target.n_items
+    if hidden_BH.shape[0] != n_users:
+        raise ValueError(f"{hidden_BH.shape[0]} hidden rows for {n_users} users")
+    if weight_IH.shape != (n_items, hidden_BH.shape[1]) or bias_I.shape != (n_items,):
+        raise ValueError(
+            f"hidden {tuple(hidden_BH.shape)}, weight {tuple(weight_IH.shape)} and bias "
+            f"{tuple(bias_I.shape)} do not fit a target over {n_items} items"
+        )
+    dtype = product_dtype(precision, weight_IH.dtype, weight_IH.device)
+    slab_bytes = _GPU_SLAB_BYTES if hidden_BH.is_cuda else _CPU_SLAB_BYTES
+    return dtype, plan_chunks(n_users, n_items, dtype, limit_mb * _MEGABYTE, slab_bytes)
 
 
 class Chunk(NamedTuple):
@@ -94,3 +134,17 @@ class ChunkedTarget:
         if self.order_N is None:
             return chosen_N
         return torch.empty_like(chosen_N).index_copy_(0, self.order_N, chosen_N)
+
+
+def slabs(logits_BC: Tensor, bias_C: Tensor, users: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Slabs of users: their rows, their logits, and the same with bias in the wide type.
+
+    The second is the first's own memory where the types agree, else one scratch for all slabs.
+    """
+    in_place = logits_BC.dtype == bias_C.dtype
+    scratch = bias_C.new_empty(0 if in_place else min(users, len(logits_BC)), bias_C.numel())
+    for start in range(0, len(logits_BC), users):
+        rows = slice(start, min(start + users, len(logits_BC)))
+        raw = logits_BC[rows]
+        slab = raw if in_place else scratch[: len(raw)].copy_(raw)
+        yield rows, raw, slab.add_(bias_C)

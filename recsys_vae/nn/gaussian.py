@@ -3,13 +3,16 @@
 Legend: B users in the batch, Z latent width.
 """
 
+import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor
 
 from recsys_vae.nn.noise import Noise
+
+_LOG_2PI: Final = math.log(2.0 * math.pi)
 
 
 class Distribution(Protocol):
@@ -41,9 +44,14 @@ class DiagonalGaussian:
     mean_BZ: Tensor
     log_variance_BZ: Tensor
 
-    def sample(self, noise: Noise) -> Tensor:
-        """Draw z = mean + standard deviation x noise, with noise of variance 1."""
-        epsilon_BZ = noise.normal(self.mean_BZ.shape[1]).to(self.mean_BZ.dtype)
+    def sample(self, noise: Noise, *, stream: int = 1) -> Tensor:
+        """Draw z = mean + standard deviation x noise, with noise of variance 1.
+
+        Args:
+            noise: of the step and the users.
+            stream: draws of different streams are independent.
+        """
+        epsilon_BZ = noise.normal(self.mean_BZ.shape[1], stream=stream).to(self.mean_BZ.dtype)
         return torch.addcmul(self.mean_BZ, torch.exp(0.5 * self.log_variance_BZ), epsilon_BZ)
 
     def kl(self) -> Tensor:
@@ -54,6 +62,26 @@ class DiagonalGaussian:
         variance_BZ = self.log_variance_BZ.exp()
         terms_BZ = variance_BZ + self.mean_BZ.square() - 1.0 - self.log_variance_BZ
         return 0.5 * terms_BZ.sum(dim=1)
+
+    def kl_to(self, other: "DiagonalGaussian") -> Tensor:
+        r"""Give the KL divergence to another normal distribution of each user, (B,), in nats.
+
+        KL(N(m, e^s) || N(n, e^t)) = 1/2 sum_z (e^(s - t) + (m - n)^2 e^-t - 1 + t - s).
+        """
+        change_BZ = self.log_variance_BZ - other.log_variance_BZ
+        distance_BZ = (self.mean_BZ - other.mean_BZ).square()
+        scaled_BZ = distance_BZ * torch.exp(-other.log_variance_BZ)
+        return 0.5 * (change_BZ.exp() + scaled_BZ - 1.0 - change_BZ).sum(dim=1)
+
+    def log_density(self, z_BZ: Tensor) -> Tensor:
+        """Give log q(z|x) of a point for each user, (B,), in nats."""
+        distance_BZ = (z_BZ - self.mean_BZ).square()
+        terms_BZ = distance_BZ * torch.exp(-self.log_variance_BZ) + self.log_variance_BZ + _LOG_2PI
+        return -0.5 * terms_BZ.sum(dim=1)
+
+    def entropy(self) -> Tensor:
+        """Give -E_q[log q(z|x)] for each user, (B,), in nats."""
+        return 0.5 * (self.log_variance_BZ + (1.0 + _LOG_2PI)).sum(dim=1)
 
 
 @dataclass(frozen=True, slots=True)

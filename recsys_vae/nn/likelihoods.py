@@ -4,23 +4,16 @@ Shape suffixes: B users in the batch, I items, C items of one chunk, H hidden un
 entries of the target.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from recsys_vae.nn.chunks import Chunk, ChunkedTarget, Plan, plan_chunks
-from recsys_vae.nn.precision import Precision, product_dtype
+from recsys_vae.nn.chunks import Chunk, ChunkedTarget, Plan, plan_decoder, slabs
+from recsys_vae.nn.linear_gradients import LinearGradients
+from recsys_vae.nn.precision import Precision
 from recsys_vae.nn.sparse_linear import SparseBatch
-
-_MEGABYTE = 2**20
-# Widest block of the transposed product that oneDNN multiplies at full speed (5/8 of it above).
-_CPU_GRADIENT_ROWS = 2048
-# Scratch of the softmax: about the second-level caches of a CPU; large launches on a GPU.
-_CPU_SLAB_BYTES = 8 * _MEGABYTE
-_GPU_SLAB_BYTES = 256 * _MEGABYTE
 
 
 def multinomial_nll_plain(logits_BI: Tensor, target: SparseBatch) -> Tensor:
@@ -101,17 +94,7 @@ def multinomial_nll(
         >>> multinomial_nll(torch.ones(2, 3), torch.zeros(4, 3), torch.zeros(4), x)
         tensor([1.3863, 0.0000])
     """
-    n_users, n_items = target.n_users, target.n_items
-    if hidden_BH.shape[0] != n_users:
-        raise ValueError(f"{hidden_BH.shape[0]} hidden rows for {n_users} users")
-    if weight_IH.shape != (n_items, hidden_BH.shape[1]) or bias_I.shape != (n_items,):
-        raise ValueError(
-            f"hidden {tuple(hidden_BH.shape)}, weight {tuple(weight_IH.shape)} and bias "
-            f"{tuple(bias_I.shape)} do not fit a target over {n_items} items"
-        )
-    dtype = product_dtype(precision, weight_IH.dtype, weight_IH.device)
-    slab = _GPU_SLAB_BYTES if hidden_BH.is_cuda else _CPU_SLAB_BYTES
-    plan = plan_chunks(n_users, n_items, dtype, max_buffer_mb * _MEGABYTE, slab)
+    dtype, plan = plan_decoder(hidden_BH, weight_IH, bias_I, target, precision, max_buffer_mb)
     with torch.autocast(hidden_BH.device.type, enabled=False):
         return cast(
             "Tensor",
@@ -161,39 +144,19 @@ class _LinearMultinomial(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_B: Tensor) -> tuple[Tensor | None, ...]:
         hidden_c, weight_c, bias, total_B, top_B, mass_B, slope_BI = ctx.saved_tensors
-        dtype, target = hidden_c.dtype, ctx.target
-        factor_B = grad_B * total_B
-        scaled_BH = (hidden_c * factor_B[:, None]).to(dtype)
-        grad_hidden = torch.zeros_like(hidden_c, dtype=bias.dtype)
-        grad_weight = torch.empty_like(weight_c, dtype=ctx.inputs[1])
-        grad_bias = torch.empty_like(bias)
-        for chunk in target.chunks():
+        of_hidden, of_weight, of_bias = ctx.inputs
+        gradients = LinearGradients(
+            hidden_c, weight_c, grad_B * total_B, of_weight, ctx.needs_input_grad[:3]
+        )
+        for chunk in ctx.target.chunks():
             slope_BC = slope_BI
             if slope_BC is None:
                 slope_BC = torch.mm(hidden_c, weight_c[chunk.items].t())
                 _softmax_again(slope_BC, bias[chunk.items], top_B, mass_B, ctx.plan.slab_users)
                 _minus_target(slope_BC, chunk, total_B)
-            grad_hidden += torch.mm(slope_BC, weight_c[chunk.items])
-            grad_bias[chunk.items] = torch.mm(factor_B.to(dtype)[None], slope_BC)[0]
-            _transposed_product(slope_BC, scaled_BH, grad_weight[chunk.items])
+            gradients.add(chunk.items, slope_BC)
             del slope_BC
-        grad_hidden *= factor_B[:, None]
-        of_hidden, _, of_bias = ctx.inputs
-        return grad_hidden.to(of_hidden), grad_weight, grad_bias.to(of_bias), None, None, None
-
-
-def _slabs(logits_BC: Tensor, bias_C: Tensor, users: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Slabs of users: their rows, their logits, and the same with bias in the wide type.
-
-    The second is the first's own memory where the types agree, else one scratch for all slabs.
-    """
-    in_place = logits_BC.dtype == bias_C.dtype
-    scratch = bias_C.new_empty(0 if in_place else min(users, len(logits_BC)), bias_C.numel())
-    for start in range(0, len(logits_BC), users):
-        rows = slice(start, min(start + users, len(logits_BC)))
-        raw = logits_BC[rows]
-        slab = raw if in_place else scratch[: len(raw)].copy_(raw)
-        yield rows, raw, slab.add_(bias_C)
+        return *gradients.of(of_hidden, of_bias), None, None, None
 
 
 def _softmax_and_carry(
@@ -203,7 +166,7 @@ def _softmax_and_carry(
 
     Uses the logits up: afterwards they hold the softmax over the chunk if ``keep``, else nothing.
     """
-    for rows, raw, slab in _slabs(logits_BC, bias_C, users):
+    for rows, raw, slab in slabs(logits_BC, bias_C, users):
         here_b, before_b = slab.amax(1), top_B[rows]
         if slab is raw:
             mass_b = slab.sub_(here_b[:, None]).exp_().sum(1)
@@ -226,7 +189,7 @@ def _softmax_again(
     logits_BC: Tensor, bias_C: Tensor, top_B: Tensor, mass_B: Tensor, users: int
 ) -> None:
     """Turn logits without bias into probabilities, with maximum and mass over all chunks."""
-    for rows, raw, slab in _slabs(logits_BC, bias_C, users):
+    for rows, raw, slab in slabs(logits_BC, bias_C, users):
         slab.sub_(top_B[rows, None]).exp_().div_(mass_B[rows, None])
         if slab is not raw:
             raw.copy_(slab)
@@ -239,14 +202,3 @@ def _minus_target(share_BC: Tensor, chunk: Chunk, total_B: Tensor) -> Tensor:
     # An item occurs once per user, so no place is written twice.
     flat.index_copy_(0, flat_N, (flat[flat_N] - target_N).to(flat.dtype))
     return share_BC
-
-
-def _transposed_product(slope_BC: Tensor, scaled_BH: Tensor, out_CH: Tensor) -> None:
-    """``out = slope^T scaled``, in blocks on a CPU, where one wide product is 1.6 times slower."""
-    step = _CPU_GRADIENT_ROWS if slope_BC.device.type == "cpu" else max(1, len(out_CH))
-    for start in range(0, len(out_CH), step):
-        block = slice(start, start + step)
-        if out_CH.dtype == slope_BC.dtype:
-            torch.mm(slope_BC[:, block].t(), scaled_BH, out=out_CH[block])
-        else:
-            out_CH[block] = torch.mm(slope_BC[:, block].t(), scaled_BH)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from recsys_vae.nn.likelihoods import multinomial_nll
 from recsys_vae.nn.noise import Noise
+from recsys_vae.nn.pointwise import Pointwise, pointwise_nll
 from recsys_vae.nn.precision import Precision
 from recsys_vae.nn.sampled import NegativeSampler, sampled_multinomial_nll
 from recsys_vae.nn.sparse_linear import SparseBatch, SparseLinear
@@ -21,12 +22,36 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
 
     Source: D. Liang et al., published notebook of Variational Autoencoders for Collaborative
     Filtering, WWW 2018: Xavier weights, biases with standard deviation 0.001.
+
+    A layer norm keeps its scale of 1 and shift of 0.
     """
+    norms = [part for part in module.modules() if isinstance(part, nn.LayerNorm)]
+    kept = {id(parameter) for norm in norms for parameter in norm.parameters()}
     for name, parameter in module.named_parameters():
+        if id(parameter) in kept:
+            continue
         if "bias" in name:
             nn.init.trunc_normal_(parameter, std=1e-3, a=-2e-3, b=2e-3, generator=generator)
         else:
             nn.init.xavier_uniform_(parameter, generator=generator)
+
+
+def seen_history(
+    batch: SparseBatch, dropout: float, noise: Noise | None, *, stream: int = 0
+) -> SparseBatch:
+    """Give what an encoder sees: histories of length 1, some of their entries dropped.
+
+    Args:
+        batch: the histories.
+        dropout: probability of dropping an entry.
+        noise: decides which; None: nothing is dropped.
+        stream: entries are dropped independently in different streams.
+    """
+    history = batch.l2_normalised()
+    if noise is None or dropout == 0:
+        return history
+    uniform_N = noise.uniform(batch.user_numbers(), batch.items, stream=stream)
+    return history.dropout(dropout, uniform_N)
 
 
 def _tanh_layers(widths: Sequence[int]) -> nn.Sequential:
@@ -63,24 +88,25 @@ class HistoryEncoder(nn.Module):
 
     def forward(self, batch: SparseBatch, noise: Noise | None = None) -> Tensor:
         """Give hidden_BH; without `noise` nothing is dropped."""
-        history = batch.l2_normalised()
-        if noise is not None and self.dropout > 0:
-            history = history.dropout(
-                self.dropout, noise.uniform(batch.user_numbers(), batch.items)
-            )
+        history = seen_history(batch, self.dropout, noise)
         hidden_BH: Tensor = self.rest(torch.tanh(self.first(history)))
         return hidden_BH
 
 
 class ItemDecoder(nn.Module):
-    """logits = W h + b with h = tanh layers of z.
+    """logits = W h + b with h = hidden layers of z.
 
     Args:
         n_items: I.
         widths: Z first, then the hidden layers; one width alone decodes z directly.
+        hidden: layers from the first of the widths to the last; None: tanh layers.
         precision: of the products with W in training.
         buffer_mb: MiB that may be held per user and item in training.
         negatives: draws a step for a sampled softmax; None: the exact one.
+        likelihood: of each item by itself; None: multinomial.
+
+    Raises:
+        ValueError: a sampled softmax is asked for where there is no softmax.
     """
 
     def __init__(
@@ -88,17 +114,22 @@ class ItemDecoder(nn.Module):
         n_items: int,
         widths: Sequence[int],
         *,
+        hidden: nn.Module | None = None,
         precision: Precision = "auto",
         buffer_mb: float = 256.0,
         negatives: int | None = None,
+        likelihood: Pointwise | None = None,
     ) -> None:
         """Build the layers; the caller initialises them."""
         super().__init__()
+        if negatives is not None and likelihood is not None:
+            raise ValueError("only the multinomial likelihood has a softmax that can be sampled")
+        self.likelihood = likelihood
         self.precision: Precision = precision
         self.buffer_mb = buffer_mb
         self.negatives = negatives
         self.sampler: NegativeSampler | None = None
-        self.hidden = _tanh_layers(widths)
+        self.hidden = _tanh_layers(widths) if hidden is None else hidden
         self.weight_IH = nn.Parameter(torch.empty(n_items, widths[-1]))
         self.bias_I = nn.Parameter(torch.zeros(n_items))
 
@@ -106,16 +137,30 @@ class ItemDecoder(nn.Module):
         """Give logits_BI."""
         return torch.addmm(self.bias_I, self.hidden(z_BZ), self.weight_IH.T)
 
-    def nll(self, z_BZ: Tensor, target: SparseBatch, noise: Noise) -> Tensor:
-        """Give the negative multinomial log-likelihood of the histories, (B,), in nats.
+    def nll(
+        self, z_BZ: Tensor, target: SparseBatch, noise: Noise, *, frozen: bool = False
+    ) -> Tensor:
+        """Give the negative log-likelihood of the histories, (B,), in nats, summed over items.
 
         Args:
             z_BZ: latent points.
             target: the histories.
             noise: draws the negatives of a sampled softmax.
+            frozen: whether the items' weights are given: no gradient, and no work for it.
         """
         hidden_BH = self.hidden(z_BZ)
-        weights = (self.weight_IH, self.bias_I)
+        weights: tuple[Tensor, Tensor] = (self.weight_IH, self.bias_I)
+        if frozen:
+            weights = (self.weight_IH.detach(), self.bias_I.detach())
+        if self.likelihood is not None:
+            return pointwise_nll(
+                hidden_BH,
+                *weights,
+                target,
+                self.likelihood,
+                precision=self.precision,
+                max_buffer_mb=self.buffer_mb,
+            )
         if self.negatives is None:
             return multinomial_nll(
                 hidden_BH,

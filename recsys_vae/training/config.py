@@ -1,6 +1,6 @@
 """Hyper-parameters of training, apart from the context of one run."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +23,12 @@ class TrainingConfig(BaseModel):
     lr_schedule: Literal["constant", "cosine"] = Field(
         default="constant", description="after the warm-up: stay, or fall to 0 by the last step"
     )
+    lr_epochs: int | None = Field(
+        default=None,
+        ge=1,
+        le=10**9,
+        description="epochs by whose end a cosine has fallen to 0; None: all of them",
+    )
     weight_decay: float = Field(
         default=0.0, ge=0, description="lambda of the loss term lambda |W|^2 (biases left out)"
     )
@@ -42,6 +48,13 @@ class TrainingConfig(BaseModel):
         "beyond rounding",
     )
     validate_every: int = Field(default=1, ge=1, description="epochs between validations")
+
+    def until(self, epoch: int) -> Self:
+        """Give what trains to an epoch as before, and stops there."""
+        changed = {"epochs": epoch, "patience": 0}
+        if self.lr_schedule == "cosine":
+            changed["lr_epochs"] = self.lr_epochs or self.epochs
+        return self.model_copy(update=changed)
 
     def users_per_step(self, n_users: int) -> int:
         """Give the batch size for a number of training users.

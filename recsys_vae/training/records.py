@@ -34,11 +34,20 @@ class Phase:
         name: for messages and checkpoints; distinct within a network.
         parameters: what this phase changes.
         passes: over all users, per epoch.
+        objective: what this phase minimises; None: the network's own.
+        after_step: is called after every step of the phase with the step's noise and what adds a
+            tensor up over the processes that train together, to change what follows no gradient.
+        at_end: is called after the last step of the phase, in every epoch. What it changes belongs
+            into the network's state, and follows from that state alone: then a resumed training
+            ends as the unbroken one.
     """
 
     name: str
     parameters: tuple[nn.Parameter, ...]
     passes: int = 1
+    objective: Callable[[SparseBatch, float, Noise], Objective] | None = None
+    after_step: Callable[[Noise, Callable[[Tensor], Tensor]], None] | None = None
+    at_end: Callable[[], None] | None = None
 
 
 class Trainable(Protocol):

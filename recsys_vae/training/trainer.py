@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, cast
@@ -64,7 +65,9 @@ class Trainer:
         self._optimisers = {
             phase.name: make_optimisers(phase, module, config) for phase in self._phases
         }
-        self._total_steps = config.epochs * steps_per_epoch(plan, self._phases)
+        per_epoch = steps_per_epoch(plan, self._phases)
+        self._total_steps = config.epochs * per_epoch
+        self._falling_steps = (config.lr_epochs or config.epochs) * per_epoch
         self._narrow = product_dtype(config.precision, torch.float32, run.device) == torch.bfloat16
         self._epoch, self._step = 0, 0
         self._records: list[EpochRecord] = []
@@ -118,23 +121,38 @@ class Trainer:
     def _one_epoch(self, bar: Any) -> EpochRecord:
         self._epoch += 1
         sums: dict[str, Tensor] = {}
-        started, n_users, kl_weight = time.perf_counter(), 0, 0.0
+        users_of: Counter[str] = Counter()
+        terms_of: dict[str, set[str]] = defaultdict(set)
+        started, kl_weight = time.perf_counter(), 0.0
         self._module.train()
         for phase, batch in self._batches():
             kl_weight = self._kl_schedule(self._step)
             terms = self.take_step(phase, batch, kl_weight)
             for name, value in terms.items():
                 sums[name] = sums[name] + value if name in sums else value
-            n_users += batch.n_global
+            users_of[phase.name] += batch.n_global
+            terms_of[phase.name] |= terms.keys()
             bar.update()
             if self._step % _STEPS_BETWEEN_CHECKS == 0:
                 self._refuse_divergence("loss", float(sums["loss"]))
-        means = {name: float(self._plan.world.sum(total)) / n_users for name, total in sums.items()}
+        # A term is averaged over the phases that have it.
+        means = {
+            name: float(self._plan.world.sum(total))
+            / sum(users for phase, users in users_of.items() if name in terms_of[phase])
+            for name, total in sums.items()
+        }
         self._refuse_divergence("loss", means["loss"])
         seconds = time.perf_counter() - started
         metric, best = self._validate()
         return EpochRecord(
-            self._epoch, self._step, means, kl_weight, metric, best, seconds, n_users / seconds
+            self._epoch,
+            self._step,
+            means,
+            kl_weight,
+            metric,
+            best,
+            seconds,
+            users_of.total() / seconds,
         )
 
     def _batches(self) -> Iterator[tuple[Phase, Batch]]:
@@ -145,6 +163,9 @@ class Trainer:
                 for batch in self._plan.one_pass(number):
                     yield phase, batch
                 number += 1
+            # The generator goes on only when the step on its last batch is done.
+            if phase.at_end is not None:
+                phase.at_end()
 
     def take_step(self, phase: Phase, batch: Batch, kl_weight: float) -> dict[str, Tensor]:
         """Take one optimiser step.
@@ -158,17 +179,17 @@ class Trainer:
             Loss and terms, summed over this process's users, in nats.
         """
         optimisers, config = self._optimisers[phase.name], self._config
-        rate = learning_rate(config, self._step, self._total_steps)
+        rate = learning_rate(config, self._step, self._falling_steps)
         for optimiser in optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = rate
         size, terms = len(batch.users), dict[str, Tensor]()
         self._module.zero_grad(set_to_none=True)
+        noise = Noise(self._run.seed, self._step, batch.users)
         if size:
-            noise = Noise(self._run.seed, self._step, batch.users)
-            trainable = cast("Trainable", self._module)
+            minimised = phase.objective or cast("Trainable", self._module).objective
             with torch.autocast(self._run.device.type, torch.bfloat16, enabled=self._narrow):
-                objective: Objective = trainable.objective(batch.history, kl_weight, noise)
+                objective: Objective = minimised(batch.history, kl_weight, noise)
             # The mean over the whole batch is the sum of the processes' shares of it.
             (objective.loss * (size / batch.n_global)).backward()
             terms = {"loss": objective.loss, **objective.terms}
@@ -177,6 +198,9 @@ class Trainer:
         clip(phase.parameters, config.clip_norm)
         for optimiser in optimisers:
             optimiser.step()
+        # Also without users of its own: the processes meet in here.
+        if phase.after_step is not None:
+            phase.after_step(noise, self._plan.world.sum)
         self._step += 1
         return terms
 

@@ -76,3 +76,33 @@ def test_a_point_mass_samples_itself_and_costs_nothing() -> None:
     point = PointMass(torch.tensor([[1.0, -2.0], [0.5, 3.0]]))
     assert torch.equal(point.sample(_noise(2)), point.mean_BZ)
     assert torch.equal(point.kl(), torch.zeros(2))
+
+
+@given(mean=_matrix(-50, 50), log_variance=_matrix(-20, 10), point=_matrix(-50, 50))
+def test_log_density_and_entropy_are_torchs_own(
+    mean: Tensor, log_variance: Tensor, point: Tensor
+) -> None:
+    ours = DiagonalGaussian(mean, log_variance)
+    theirs = Normal(mean, (0.5 * log_variance).exp())
+    # Doubles; terms of any size are added to others near 0, so relative to the largest.
+    assert torch.allclose(ours.log_density(point), theirs.log_prob(point).sum(dim=1), rtol=1e-11)
+    assert torch.allclose(ours.entropy(), theirs.entropy().sum(dim=1), rtol=1e-12, atol=1e-12)
+
+
+@given(
+    mean=_matrix(-50, 50), log_variance=_matrix(-10, 5), other=_matrix(-50, 50),
+    spread=_matrix(-10, 5),
+)  # fmt: skip
+def test_the_divergence_to_another_normal_is_torchs_own(
+    mean: Tensor, log_variance: Tensor, other: Tensor, spread: Tensor
+) -> None:
+    ours = DiagonalGaussian(mean, log_variance).kl_to(DiagonalGaussian(other, spread))
+    one, two = Normal(mean, (0.5 * log_variance).exp()), Normal(other, (0.5 * spread).exp())
+    theirs = kl_divergence(one, two).sum(dim=1)
+    # Doubles; terms up to 100^2 e^10 are added to others near 0, so relative to the largest.
+    assert torch.allclose(ours, theirs, rtol=1e-11, atol=1e-9)
+
+
+def test_samples_of_different_streams_differ() -> None:
+    gaussian = DiagonalGaussian(torch.zeros(2, 3), torch.zeros(2, 3))
+    assert not torch.equal(gaussian.sample(_noise(2)), gaussian.sample(_noise(2), stream=4))

@@ -6,6 +6,7 @@ Legend: B users in the batch, I items, H hidden width.
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from recsys_vae.nn.noise import Noise
+from recsys_vae.nn.pointwise import Bernoulli, Pointwise
 from recsys_vae.nn.sparse_linear import SparseBatch
 from recsys_vae.nn.towers import HistoryEncoder, ItemDecoder, initialise
 from recsys_vae.training.batches import sparse_batch
@@ -132,6 +134,38 @@ def test_the_decoders_loss_is_the_multinomial_formula_of_its_logits() -> None:
     assert loss[1] == 0
 
 
+@pytest.mark.parametrize("likelihood", [None, Bernoulli()], ids=["multinomial", "bernoulli"])
+@pytest.mark.parametrize("buffer_mb", [256.0, 1e-4])
+def test_frozen_items_get_no_gradient_and_the_latent_point_gets_the_same(
+    buffer_mb: float, likelihood: Pointwise | None
+) -> None:
+    decoder = ItemDecoder(_I, [3], buffer_mb=buffer_mb, likelihood=likelihood)
+    initialise(decoder, torch.Generator().manual_seed(0))
+    batch, noise = _batch([[1, 0, 2, 0, 0, 0], [0, 1, 0, 0, 0, 1]]), Noise(0, 0, torch.arange(2))
+    z = torch.linspace(-2, 2, 6).view(2, 3).requires_grad_()
+    losses = [decoder.nll(z, batch, noise, frozen=frozen) for frozen in (False, True)]
+    assert torch.equal(*losses)
+    (free,) = torch.autograd.grad(losses[0].sum(), [z], retain_graph=True)
+    losses[1].sum().backward()
+    assert z.grad is not None
+    assert torch.equal(z.grad, free)
+    assert all(parameter.grad is None for parameter in decoder.parameters())
+    # And the other way round: items that learn from a point that stays.
+    weights = torch.autograd.grad(losses[0].sum(), [decoder.weight_IH, decoder.bias_I])
+    still = decoder.nll(z.detach(), batch, noise).sum()
+    for one, other in zip(
+        weights, torch.autograd.grad(still, [decoder.weight_IH, decoder.bias_I]), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+def test_a_layer_norm_starts_as_the_identity() -> None:
+    norm = nn.LayerNorm(4)
+    initialise(nn.Sequential(nn.Linear(3, 4), norm), torch.Generator().manual_seed(0))
+    assert torch.equal(norm.weight, torch.ones(4))
+    assert torch.equal(norm.bias, torch.zeros(4))
+
+
 def test_initial_weights_are_xaviers_and_biases_narrow() -> None:
     encoder = HistoryEncoder(400, [300, 200], 0.5)
     initialise(encoder, torch.Generator().manual_seed(0))
@@ -154,3 +188,8 @@ def test_the_same_generator_seed_gives_the_same_weights() -> None:
         nn.utils.parameters_to_vector(one.parameters()),
         nn.utils.parameters_to_vector(other.parameters()),
     )
+
+
+def test_a_sampled_softmax_goes_with_no_other_likelihood() -> None:
+    with pytest.raises(ValueError, match="only the multinomial"):
+        ItemDecoder(_I, [3], negatives=2, likelihood=Bernoulli())

@@ -10,8 +10,10 @@ from scipy.sparse import random_array
 from torch import nn
 
 from recsys_vae.interactions import IdMap, Interactions
+from recsys_vae.models.autoencoder import NeuralRecommender
 from recsys_vae.models.base import FitOptions
 from recsys_vae.models.mult_vae import MultVAE, MultVAEConfig
+from recsys_vae.models.vq_vae import VQVAE, VQVAEConfig
 from recsys_vae.training.config import TrainingConfig
 from recsys_vae.training.distributed import exit_if_joined, leads_here
 
@@ -50,6 +52,14 @@ def fitted(
     return model.fit(made_up_interactions(data_seed), options)
 
 
+def fitted_codes() -> VQVAE:
+    training = TrainingConfig(epochs=2, batch_size=40, precision="float32")
+    config = VQVAEConfig(
+        hidden=(16,), groups=2, codes=4, width=3, decay=0.7, revive_below=0.3, training=training
+    )
+    return VQVAE(config).fit(made_up_interactions(), FitOptions(seed=3, device="cpu"))
+
+
 def weights_of(network: nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in network.state_dict().items()}
 
@@ -58,9 +68,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--codes", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    model = fitted(options.checkpoint)
+    model: NeuralRecommender = fitted_codes() if options.codes else fitted(options.checkpoint)
     if leads_here():
         arrays = {name: value.numpy() for name, value in weights_of(model.network).items()}
         save_file(arrays, options.out)

@@ -65,6 +65,44 @@ class TwoPhases(Toy):
         return [Phase("weight", (self.weight,), passes=2), Phase("bias", (self.bias,))]
 
 
+class Follower(Toy):
+    """Is told of every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[int, float, float]] = []
+
+    def hear(self, noise: Noise, sum_up: Callable[[Tensor], Tensor]) -> None:
+        self.told.append((noise.step, float(self.bias.detach()), float(sum_up(torch.ones(1)))))
+
+    def phases(self) -> Sequence[Phase]:
+        return [Phase("all", tuple(self.parameters()), after_step=self.hear)]
+
+
+class Turns(TwoPhases):
+    """Phases with an objective of their own and something to do at their end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[str] = []
+
+    def objective(self, batch: SparseBatch, kl_weight: float, noise: Noise) -> Objective:
+        self.log.append("weight")
+        loss = self.weight.sum()
+        return Objective(loss, {"of weight": torch.tensor(3.0), "of both": torch.tensor(4.0)})
+
+    def of_bias(self, batch: SparseBatch, kl_weight: float, noise: Noise) -> Objective:
+        self.log.append("bias")
+        return Objective(self.bias.sum(), {"of both": torch.tensor(7.0)})
+
+    def phases(self) -> Sequence[Phase]:
+        end = self.log.append
+        return [
+            Phase("weight", (self.weight,), passes=2, at_end=lambda: end("weight's end")),
+            Phase("bias", (self.bias,), objective=self.of_bias, at_end=lambda: end("bias's end")),
+        ]
+
+
 @dataclass
 class Watch:
     """Collects records and the weights at the end of each epoch."""
@@ -234,6 +272,16 @@ def test_weight_decay_is_the_loss_term_lambda_w_squared_without_biases() -> None
     assert torch.equal(decayed.bias, plain.bias)
 
 
+def test_a_network_is_told_of_every_step_once_its_parameters_have_moved() -> None:
+    module = Follower()
+    _run(module, epochs=2, learning_rate=0.5)
+    assert [step for step, _, _ in module.told] == list(range(len(module.calls)))
+    # What step n left is what step n + 1 begins with.
+    began = [float(call.parameters["bias"]) for call in module.calls]
+    assert [bias for _, bias, _ in module.told[:-1]] == began[1:]
+    assert {total for _, _, total in module.told} == {1.0}
+
+
 def test_each_phase_changes_its_own_parameters_and_no_others() -> None:
     module = TwoPhases()
     _run(module, epochs=2)  # three steps a pass, so nine an epoch
@@ -244,6 +292,21 @@ def test_each_phase_changes_its_own_parameters_and_no_others() -> None:
         for before, after in pairwise(states)
     ]
     assert changed == ([{"weight"}] * 6 + [{"bias"}] * 3) * 2
+
+
+def test_a_phase_has_its_own_objective_and_ends_once_an_epoch_after_its_last_step() -> None:
+    module = Turns()
+    _run(module, epochs=2)  # three steps a pass
+    epoch = ["weight"] * 6 + ["weight's end"] + ["bias"] * 3 + ["bias's end"]
+    assert module.log == epoch * 2
+
+
+def test_a_term_is_averaged_over_the_phases_that_have_it() -> None:
+    (record,) = _run(Turns(), epochs=1, n_users=5).records
+    # Two passes with 4 and one with 7: (2 * 4 + 7) / 3 = 5.
+    assert record.terms["of weight"] == 3.0
+    assert record.terms["of both"] == 5.0
+    assert record.users_per_second == pytest.approx(15 / record.seconds)
 
 
 def test_each_pass_of_each_phase_sees_every_user_in_its_own_order() -> None:
