@@ -57,7 +57,7 @@ def compare(**values: Any) -> None:
     RUNS are folders that 'evaluate' wrote, or MLflow runs of 'evaluate' or 'main'. Fits of one
     model with several seeds count as one model.
 
-    Example: recsys-vae compare outputs/eval-vae outputs/eval-als --by ndcg@100
+    Example: recsys-vae compare --runs outputs/eval-vae,outputs/eval-als --by ndcg@100
     """
     from recsys_vae.errors import InputError
     from recsys_vae.steps import console
