@@ -85,9 +85,8 @@ def leaderboard(options: LeaderboardOptions, say: Say = lambda _line: None) -> C
         for one in judged:
             run.metrics({f"{one.model}_{key}": value.mean for key, value in one.estimates.items()})
         if options.table is not None:
-            write_table(
-                options.table, comparison, [one.fitted for one in fits], parts, options.split
-            )
+            fitted = [one.fitted for one in fits]
+            write_table(options.table, comparison, fitted, parts, options.choose_by)
             run.artifact(options.table)
         return comparison
 

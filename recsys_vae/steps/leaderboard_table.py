@@ -48,7 +48,7 @@ class Fitted:
 
 
 def write_table(
-    path: Path, comparison: Comparison, fits: Sequence[Fitted], parts: Split, name: Path
+    path: Path, comparison: Comparison, fits: Sequence[Fitted], parts: Split, choose_by: str
 ) -> None:
     """Write the table, atomically.
 
@@ -57,20 +57,20 @@ def write_table(
         comparison: on the test users.
         fits: all of them.
         parts: the split.
-        name: where the split lies; its last part stands in the title.
+        choose_by: the validation metric that settings follow.
     """
     board = comparison.leaderboard
     metrics = [one for one in _SHOWN if (board["metric"] == one).any()]
     if comparison.primary not in metrics:
         metrics.insert(0, comparison.primary)
     lines = [
-        f"# Leaderboard: {name.name}",
+        f"# Leaderboard: {path.stem}",
         "",
         f"{datetime.now(UTC):%Y-%m-%d}, {_hardware()}; "
         + ", ".join(f"{one} {version(one)}" for one in _LIBRARIES)
         + ".",
         "",
-        _data(parts),
+        _data(parts) + f" Made by `recsys-vae leaderboard --choose-by {choose_by}`.",
         "",
         "Means over the test users with 95 % bootstrap intervals (users, and seeds where there are "
         "several). Behind the best of a column: "
