@@ -42,7 +42,8 @@ def evaluate(**values: Any) -> None:
     judged = evaluate_models(**{name: values[name] for name in names})
     click.echo(console.leaderboard(judged))
     click.echo(console.checks(judged))
-    click.echo(f"written: {values['out']}")
+    parts = " (parts: segments.csv)" if values["by"] else ""
+    click.echo(f"written: {values['out']}{parts}")
 
 
 @click.command(cls=Verb, context_settings=SHOWN)
@@ -107,4 +108,5 @@ def leaderboard(**values: Any) -> None:
     options = LeaderboardOptions(**{name: values[name] for name in names})
     done = step(options, lambda line: click.echo(line, err=True))
     click.echo(console.comparison(done))
-    click.echo(f"written: {values['out']}")
+    table = f", table: {values['table']}" if values["table"] else ""
+    click.echo(f"written: {values['out']} (all metrics: evaluation/metrics.csv){table}")

@@ -77,6 +77,8 @@ def _by_id(frame: pd.DataFrame, key: str, column: str) -> "pd.Series[Any]":
 
 
 def _read(path: Path) -> pd.DataFrame:
+    if not path.exists():
+        raise InputError(f"--by: {path} does not exist: check the path")
     try:
         if path.suffix == ".parquet":
             frame = pd.read_parquet(path)

@@ -222,7 +222,7 @@ def test_parts_are_judged_apart() -> None:
     ("by", "message"),
     [
         ("fame", "neither activity nor popularity nor FILE:COLUMN"),
-        ("nowhere.csv:age", "cannot be read"),
+        ("nowhere.csv:age", "nowhere.csv does not exist"),
         ("ratings.csv:age", "has no column 'age'"),
         ("odd.csv:x", "has no column of users or items"),
     ],
