@@ -66,9 +66,7 @@ class Comparison:
     pairs: pd.DataFrame
     primary: str
 
-    def table(
-        self, metrics: Sequence[str], seconds: Mapping[str, float] | None = None
-    ) -> pd.DataFrame:
+    def table(self, metrics: Sequence[str]) -> pd.DataFrame:
         """Give what a person reads: a row a model, means with intervals and marks."""
         rows = []
         for model in self.leaderboard["model"].unique():
@@ -76,8 +74,6 @@ class Comparison:
             own = self.leaderboard[self.leaderboard["model"] == model].set_index("metric")
             for metric in metrics:
                 row[metric] = f"{self._shown(own.loc[metric])} {own.loc[metric, 'mark']}".rstrip()
-            if seconds is not None:
-                row["seconds"] = f"{seconds[model]:.1f}" if model in seconds else ""
             rows.append(row)
         return pd.DataFrame(rows)
 
