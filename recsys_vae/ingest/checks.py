@@ -214,8 +214,8 @@ def _ratings(
                 f"{name}: ratings must be numbers, not {kind}: name another --rating-column, or "
                 "'none' to read no ratings"
             ) from error
-    # In one pass over what is nearly always fine.
-    if not (numbers >= 0).all() or np.isinf(numbers).any():
+    # What is nearly always fine is seen from two numbers; NaN is neither.
+    if numbers.size and not (numbers.min() >= 0 and numbers.max() < np.inf):
         _mark(wrong, numbers < 0, "the rating is negative")
         _mark(wrong, np.isinf(numbers), "the rating is infinite")
         _mark(wrong, np.isnan(numbers), "the rating is missing")
@@ -264,13 +264,17 @@ def _epoch(numbers: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Make numbers 64-bit integers; what lies beyond stays far in the future or in the past."""
     if numbers.dtype.kind == "u":
         return np.minimum(numbers.astype(np.uint64), np.uint64(_LAST)).astype(np.int64)
-    wide = numbers.astype(np.float64 if numbers.dtype.kind == "f" else np.int64, copy=False)
-    return np.clip(wide, -_LAST, _LAST).astype(np.int64)
+    if numbers.dtype.kind == "f":
+        return np.clip(numbers.astype(np.float64), -_LAST, _LAST).astype(np.int64)
+    whole = numbers.astype(np.int64, copy=False)
+    if whole.min(initial=0) >= -_LAST and whole.max(initial=0) <= _LAST:
+        return whole
+    return np.clip(whole, -_LAST, _LAST)
 
 
 def _milliseconds(epoch: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Bring times since 1970 to milliseconds; each value's size tells its unit."""
-    largest = int(np.abs(epoch).max(initial=0))
+    largest = max(-int(epoch.min(initial=0)), int(epoch.max(initial=0)))
     if largest < _UNITS[0][0]:
         return epoch * 1_000
     size, result, below = np.abs(epoch), np.empty_like(epoch), 0

@@ -4,6 +4,7 @@ import itertools
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -151,8 +152,11 @@ def _merge_all(
 ) -> None:
     """Sort the rows by user and item, one group of users after the other."""
     per_user = np.zeros(n_users, dtype=np.int64)
-    for part in read.store.parts():
-        per_user += np.bincount(user_places[part.user], minlength=n_users)
+    spans: list[tuple[int, int]] = []
+    counting = (partial(_placed, part, user_places, n_users) for part in read.store.parts())
+    for counts, span in in_order(counting):
+        per_user += counts
+        spans.append(span)
     ends = np.cumsum(per_user)
     bounds = [0]
     while bounds[-1] < n_users:
@@ -164,7 +168,7 @@ def _merge_all(
 
     def task(begin: int, end: int) -> Callable[[], Merged]:
         def gather_and_merge() -> Merged:
-            parts = list(_group(read.store, user_places, item_places, begin, end))
+            parts = list(_group(read.store, spans, user_places, item_places, begin, end))
             return merge(Pairs.joined(parts), n_items, options, late)
 
         return gather_and_merge
@@ -183,20 +187,29 @@ def _merge_all(
     read.store.clear()
 
 
+def _placed(
+    part: Pairs, user_places: npt.NDArray[np.int32], n_users: int
+) -> tuple[npt.NDArray[np.int64], tuple[int, int]]:
+    """Count a part's rows of each user, and give the first and last of its users."""
+    users = user_places[part.user]
+    return np.bincount(users, minlength=n_users), (int(users.min()), int(users.max()))
+
+
 def _group(
     store: PairStore,
+    spans: list[tuple[int, int]],
     user_places: npt.NDArray[np.int32],
     item_places: npt.NDArray[np.int32],
     begin: int,
     end: int,
 ) -> Iterator[Pairs]:
-    for part in store.parts():
-        users = user_places[part.user]
-        if users.size and (users.min() >= end or users.max() < begin):
+    for part, (first, last) in zip(store.parts(), spans, strict=True):
+        if first >= end or last < begin:
             continue
-        chosen = (users >= begin) & (users < end)
-        part = part if chosen.all() else part.take(chosen)
-        users = users if chosen.all() else users[chosen]
+        users = user_places[part.user]
+        if first < begin or last >= end:
+            chosen = np.flatnonzero((users >= begin) & (users < end))
+            part, users = part.take(chosen), users[chosen]
         yield Pairs(users, item_places[part.item], part.rating, part.time)
 
 

@@ -205,9 +205,9 @@ class _Pass:
                 item_flags = item_flags if one.items is None else one.items
                 seen.users = _with(seen.users, users[user_flags], len(self._users))
                 seen.items = _with(seen.items, items[item_flags], len(self._items))
-            self._store.append(
-                Pairs(users[block.user], items[block.item], block.rating, block.time)
-            )
+        # Side by side: nothing else is left to do once the last block is read.
+        for pairs in in_order(map(_numbered, blocks, user_numbers, item_numbers)):
+            self._store.append(pairs)
 
     def _refuse_too_many(self) -> None:
         count = sum(self._quarantine.counts.values())
@@ -217,6 +217,12 @@ class _Pass:
                 f"first is {self._quarantine.first}: name the right columns, correct the rows, or "
                 "pass a larger --max-rejected"
             )
+
+
+def _numbered(
+    block: Prepared, users: npt.NDArray[np.int32], items: npt.NDArray[np.int32]
+) -> Callable[[], Pairs]:
+    return lambda: Pairs(users.take(block.user), items.take(block.item), block.rating, block.time)
 
 
 def _with(flags: Flags, numbers: npt.NDArray[np.int32], size: int) -> Flags:

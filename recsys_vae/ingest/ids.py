@@ -161,12 +161,14 @@ def _encoded_integers(array: pa.Array) -> tuple[npt.NDArray[np.int32], pa.Array]
     if 8 * len(firsts) <= len(values):
         # The ids of a file that is sorted by user; one that comes back is named twice, no harm.
         return np.cumsum(starts, dtype=np.int32) - np.int32(1), pa.array(values[firsts])
-    low = int(values.min())
-    width = int(values.max()) - low + 1
+    low, high = int(values.min()), int(values.max())
+    if low >= 0 and high < 2 * len(values):
+        low = 0  # small as they are, they need not be shifted
+    width = high - low + 1
     if width > 2 * len(values):
         return None
-    places = np.zeros(width, dtype=np.int32)
-    places[values - low] = 1
-    present = np.flatnonzero(places)
-    places[present] = np.arange(len(present), dtype=np.int32)
-    return places[values - low], pa.array(present + low)
+    offsets = values - low if low else values
+    occurring = np.zeros(width, dtype=bool)
+    occurring[offsets] = True
+    places = np.cumsum(occurring, dtype=np.int32) - np.int32(1)
+    return places.take(offsets), pa.array(np.flatnonzero(occurring) + low)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from recsys_vae.errors import InputError
 from recsys_vae.ingest.adjacency import adjacency_tickets, netflix_tickets
-from recsys_vae.ingest.block import ROLES, Block, Tickets
+from recsys_vae.ingest.block import ITEM, ROLES, USER, Block, Tickets
 from recsys_vae.ingest.delimited import delimited_tickets
 from recsys_vae.ingest.ids import integers_if_canonical
 from recsys_vae.ingest.jsonl import jsonl_tickets
@@ -149,6 +149,8 @@ def read_table(
         before += block.records
         text = text or block.text
         tables.append(_plain(block.table))
+    if text:
+        tables = _alike(tables)
     if not before:
         raise InputError(f"{printable(path)} has no rows: give a file with at least one")
     try:
@@ -160,6 +162,22 @@ def read_table(
             place = table.column_names.index(role)
             table = table.set_column(place, role, integers_if_canonical(table[role]))
     return table
+
+
+def _alike(tables: list[pa.Table]) -> list[pa.Table]:
+    """Make ids text in every table where they are in one: from text, an integer is its spelling."""
+    for role in (USER, ITEM):
+        kinds = {one.schema.field(role).type for one in tables if role in one.column_names}
+        if len(kinds) > 1:
+            tables = [
+                one.set_column(
+                    one.column_names.index(role), role, one[role].cast(pa.large_string())
+                )
+                if role in one.column_names
+                else one
+                for one in tables
+            ]
+    return tables
 
 
 def _plain(table: pa.Table) -> pa.Table:

@@ -12,6 +12,7 @@ from recsys_vae.ingest.reading import ReadOptions
 BLOCK_BYTES = 8 << 20
 """Large enough that the parser's start-up does not show, small enough to stay near the caches."""
 _LONGEST_RECORD: Final = 64 << 20
+_WINDOW: Final = 1 << 12
 _WIDE: Final = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
@@ -35,9 +36,10 @@ def text_blocks(
     with piece.open() as file:
         stream = _decoded(file, options)
         # A plain file goes back to where the record ended, which costs less than joining pieces.
-        plain = stream is file and isinstance(file, io.BufferedIOBase) and piece.member is None
+        plain = stream is file and piece.member is None and file.seekable()
         rest, first, size = b"", True, block_bytes
         while True:
+            size = _to_line_end(file, size) if plain else size
             fresh = stream.read(size)
             data = rest + fresh if rest else fresh
             if first:
@@ -63,6 +65,16 @@ def text_blocks(
                 rest = data[cut:]
             if cut:
                 yield data[:cut]
+
+
+def _to_line_end(file: BinaryIO, size: int) -> int:
+    """Make a block end with a line, if one ends near there: what is read so need not be cut."""
+    start, window = file.tell(), min(size, _WINDOW)
+    file.seek(start + size - window)
+    end = file.read(window)
+    file.seek(start)
+    place = end.rfind(b"\n")
+    return size if len(end) < window or place < 0 else size - window + place + 1
 
 
 def _decoded(file: BinaryIO, options: ReadOptions) -> BinaryIO:

@@ -1,11 +1,13 @@
 """Every format gives back what was written."""
 
+import bz2
 import gzip
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -74,6 +76,36 @@ def test_compressed_and_zipped_files_are_read(tmp_path: Path) -> None:
         rows(tmp_path / "two.zip")
     with pytest.raises(InputError, match=r"holds no 'x\.csv'"):
         rows(tmp_path / "two.zip" / "x.csv")
+
+
+@pytest.mark.parametrize("block_bytes", [16, 300, 1 << 20])
+def test_a_compressed_file_of_many_blocks_is_read_as_the_plain_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int
+) -> None:
+    frame = pd.DataFrame({"user": np.arange(300) // 4, "item": np.arange(300) % 7})
+    text = frame.to_csv(index=False).encode()
+    (tmp_path / "r.csv").write_bytes(text)
+    (tmp_path / "r.csv.gz").write_bytes(gzip.compress(text))
+    (tmp_path / "r.csv.bz2").write_bytes(bz2.compress(text))
+    (tmp_path / "r.csv.zst").write_bytes(pa.compress(text, codec="zstd", asbytes=True))
+    with zipfile.ZipFile(tmp_path / "r.zip", "w") as archive:
+        archive.writestr("r.csv", text)
+    monkeypatch.setattr("recsys_vae.ingest.text.BLOCK_BYTES", block_bytes)
+    for name in ("r.csv", "r.csv.gz", "r.csv.bz2", "r.csv.zst", "r.zip"):
+        read = read_interactions(tmp_path / name)
+        pd.testing.assert_frame_equal(read[["user", "item"]], frame)
+
+
+@pytest.mark.parametrize("odd", ["x", "007"])
+def test_an_id_that_is_no_number_makes_all_of_them_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, odd: str
+) -> None:
+    users = [str(n) for n in range(1, 60)] + [odd]
+    (tmp_path / "r.csv").write_text("user,item\n" + "".join(f"{one},5\n" for one in users))
+    monkeypatch.setattr("recsys_vae.ingest.text.BLOCK_BYTES", 32)
+    read = read_interactions(tmp_path / "r.csv")
+    assert read["user"].tolist() == users
+    assert read["item"].tolist() == [5] * len(users)
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le", "utf-8-sig"])
