@@ -127,8 +127,9 @@ class NeuralRecommender(ABC):
 
     @property
     def chooses(self) -> bool:
-        """Always: when to stop."""
-        return True
+        """When to stop, unless it is only looked at in the end."""
+        training = self.config.training
+        return bool(training.patience) or training.validate_every < training.epochs
 
     def settled(self) -> NeuralConfig:
         """Give the hyper-parameters that train to the best epoch and stop there."""
