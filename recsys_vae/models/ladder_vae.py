@@ -89,8 +89,9 @@ class LadderVAE(NeuralRecommender):
 
     p(z) = N(z_1; 0, I) prod_{l>1} N(z_l; m_l(z_<l), exp(s_l(z_<l))), pi_u = softmax(f(z_1..z_L));
     trained on E_q[log p(x_u|z_u)] - beta sum_l gamma_l KL(q(z_l|z_<l, x_u) || p(z_l|z_<l)), with
-    posteriors told relative to their priors, beta annealed to a cap, and gamma_l balancing the
-    groups until it is reached. At prediction time every group takes its mean given those above.
+    posteriors told relative to their priors, beta annealed to a cap, and gamma_l balancing each
+    user's groups until it is reached (NVAE balances a batch's means, at full strength to the end of
+    the warm-up). At prediction time every group takes its mean given those above.
 
     Sources: A. Vahdat, J. Kautz, NVAE: A Deep Hierarchical Variational Autoencoder, NeurIPS 2020,
     arXiv 2007.03898 (residual posteriors, balancing); C. K. Sonderby, T. Raiko, L. Maaloe,

@@ -123,8 +123,11 @@ class LatentDiffusion(NeuralRecommender):
     from a_T mu(x_u) back to t = 0, and the result is decoded.
 
     Source: W. Wang, Y. Xu, F. Feng, X. Lin, X. He, T.-S. Chua, Diffusion Recommender Model,
-    SIGIR 2023, arXiv 2304.04971 (L-DiffRec). Its clusters of items with a VAE each
-    are left out; the condition, what it is trained to complete, and the DDIM steps are not its.
+    SIGIR 2023, arXiv 2304.04971 (L-DiffRec), of which this takes the idea, not the letter: the
+    clusters of items with a VAE each are left out; the denoiser stands beside the VAE, whose
+    decoder never learns from its output; the noise is far stronger (their program adds variances of
+    1e-4 to 2.5e-3); times are uniform and unweighted; and the condition, what it is trained to
+    complete, and the DDIM steps are not theirs.
 
     >>> LatentDiffusion(LatentDiffusionConfig(inference_steps=2)).config.noise_steps
     50

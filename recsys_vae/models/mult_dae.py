@@ -11,7 +11,7 @@ from recsys_vae.training.config import TrainingConfig
 
 
 class MultDAEConfig(NeuralConfig):
-    """Hyper-parameters of Mult-DAE; the defaults are the paper's for ML-20M (I-200-I)."""
+    """Hyper-parameters of Mult-DAE, by default the paper's for ML-20M but for the training's."""
 
     hidden: tuple[PositiveInt, ...] = Field(
         default=(), description="widths between items and bottleneck, mirrored in the decoder"

@@ -21,7 +21,7 @@ from recsys_vae.training.records import Objective
 
 
 class MultVAEConfig(LikelihoodConfig, AnnealedConfig):
-    """Hyper-parameters of Mult-VAE; the defaults are the paper's for ML-20M."""
+    """Hyper-parameters of Mult-VAE, by default the paper's for ML-20M but for the training's."""
 
     hidden: tuple[PositiveInt, ...] = Field(
         default=(600,), min_length=1, description="widths of the encoder, mirrored in the decoder"

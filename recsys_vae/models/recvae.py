@@ -21,7 +21,7 @@ from recsys_vae.nn.noise import Noise
 from recsys_vae.nn.precision import widened
 from recsys_vae.nn.priors import CompositePrior, GaussianUnderPrior
 from recsys_vae.nn.sparse_linear import SparseBatch
-from recsys_vae.nn.towers import ItemDecoder, initialise
+from recsys_vae.nn.towers import ItemDecoder, initialise_by_inputs
 from recsys_vae.training.config import TrainingConfig
 from recsys_vae.training.records import Objective, Phase
 
@@ -31,7 +31,7 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class RecVAEConfig(NeuralConfig):
-    """Hyper-parameters of RecVAE; the defaults are the paper's for ML-20M."""
+    """Hyper-parameters of RecVAE, by default the paper's for ML-20M but for the training's."""
 
     hidden: int = Field(
         default=600, ge=1, le=1_000_000, description="width of the encoder's layers"
@@ -108,7 +108,7 @@ class RecVAENetwork(Autoencoder):
             buffer_mb=config.training.buffer_mb,
             negatives=config.negatives_for(n_items),
         )
-        initialise(self, generator)
+        initialise_by_inputs(self, generator)
         # Parameters, though never trained: so they are in every checkpoint.
         self.previous = copy.deepcopy(self.inference).requires_grad_(False)
 
@@ -185,9 +185,10 @@ class RecVAE(NeuralRecommender):
     N(0, e^10 I). An epoch is three passes for the encoder, with input dropout, and one for the
     decoder, without. At prediction time z_u is the mean of q.
 
-    The paper writes the mixture over the latent point as a whole; the authors' program, which gave
-    the published figures, mixes in each coordinate (`mixing`). Before the first epoch q' is the
-    encoder as initialised.
+    The paper writes the mixture over the latent point as a whole; the authors' program mixes in
+    each coordinate (`mixing`). Weights are drawn as there. The layer norms' epsilon of 0.1 is that
+    of its later version, which its authors tell apart from the one of the paper; that one had
+    PyTorch's. Before the first epoch q' is the encoder as initialised.
 
     Source: I. Shenbin, A. Alekseev, E. Tutubalina, V. Malykh, S. I. Nikolenko, RecVAE: a New
     Variational Autoencoder for Top-N Recommendations with Implicit Feedback, WSDM 2020,

@@ -39,7 +39,9 @@ _LOWER_DROPOUT: Final = 3
 
 
 class VampVAEConfig(AnnealedConfig):
-    """Hyper-parameters of VampVAE; the defaults are those of the authors' program."""
+    """Hyper-parameters of VampVAE, by default those of the authors' own example."""
+
+    rising_share: ClassVar[float] = 0.25
 
     hidden: tuple[PositiveInt, ...] = Field(
         default=(600, 600),
@@ -120,11 +122,9 @@ class _VampEncoder(nn.Module):
 
 
 def _decoder(config: VampVAEConfig, n_items: int, latent: int, hidden: nn.Module) -> ItemDecoder:
-    # Two points of one layer each are joined by standing side by side.
-    joined = 2 if config.levels == 2 and len(config.hidden) == 1 else 1
     return ItemDecoder(
         n_items,
-        [latent, joined * config.hidden[0]],
+        [latent, config.hidden[0]],
         hidden=hidden,
         precision=config.training.precision,
         buffer_mb=config.training.buffer_mb,
@@ -188,7 +188,6 @@ class TwoLevelVampVAENetwork(Autoencoder):
         """Build the layers and draw their weights."""
         super().__init__()
         first, *more = config.hidden
-        last = config.hidden[-1] if more else 2 * first
         self.encoder = _VampEncoder(config, n_items)
         self.lower_tower = GatedEncoder(
             n_items,
@@ -197,12 +196,19 @@ class TwoLevelVampVAENetwork(Autoencoder):
             stream=_LOWER_DROPOUT,
             sparse_gradient=config.negatives_for(n_items) is not None,
         )
-        self.lower_upper = GatedLinear(config.latent, first)
-        self.lower_joint = gated_layers([2 * first, *more])
-        self.lower_posterior = _GaussianHead(last, config.latent)
+        # One hidden layer sees x and z2 at once; of more, the first sees each by itself.
+        self.lower_upper = (
+            GatedLinear(config.latent, first) if more else nn.Linear(config.latent, 2 * first)
+        )
+        self.lower_joint = gated_layers([2 * first, *more]) if more else nn.GLU(dim=1)
+        self.lower_posterior = _GaussianHead(config.hidden[-1], config.latent)
         self.prior_layers = gated_layers([config.latent, *config.hidden])
         self.lower_prior = _GaussianHead(config.hidden[-1], config.latent)
-        pair = PairDecoder(config.latent, config.hidden[::-1])
+        pair: nn.Module = (
+            PairDecoder(config.latent, config.hidden[::-1])
+            if more
+            else GatedLinear(2 * config.latent, first)
+        )
         self.decoder = _decoder(config, n_items, 2 * config.latent, pair)
         initialise(self, generator)
         initialise_gates(self, generator)
@@ -210,10 +216,16 @@ class TwoLevelVampVAENetwork(Autoencoder):
 
     def encode(self, batch: SparseBatch, noise: Noise | None = None) -> TwoLevelPosterior:
         """Give q(z1, z2|x); with `noise`, inputs are dropped."""
-        seen_BH = self.lower_tower(batch, noise)
+        shallow = isinstance(self.lower_joint, nn.GLU)
+        seen_BH = (
+            self.lower_tower.before_gate(batch, noise)
+            if shallow
+            else self.lower_tower(batch, noise)
+        )
 
         def lower(upper_BZ: Tensor) -> DiagonalGaussian:
-            both_BH = torch.cat([seen_BH, self.lower_upper(upper_BZ)], dim=1)
+            above_BH = self.lower_upper(upper_BZ)
+            both_BH = seen_BH + above_BH if shallow else torch.cat([seen_BH, above_BH], dim=1)
             gaussian: DiagonalGaussian = self.lower_posterior(self.lower_joint(both_BH))
             return gaussian
 
@@ -244,9 +256,12 @@ class VampVAE(NeuralRecommender):
     h = (A x) * sigmoid(B x) throughout. With one level z1 is left out. At prediction time z2 is
     the mean of q(z2|x), and z1 that of q(z1|x, z2).
 
-    Three things differ from the authors' program: the likelihood is the multinomial that all models
-    here share (theirs was Bernoulli in the published runs), pseudo-inputs are normalised to length
-    1 as histories are, and the optimiser is Adam without normalised gradients.
+    From the authors' program differ: the likelihood, the multinomial one that the family shares
+    (theirs was Bernoulli in the run that they document); pseudo-inputs, normalised to length 1 as
+    histories are and never dropped from; the KL of z1, in closed form instead of by a sample; the
+    first and the output layer's weights, drawn as in the rest of the family; the optimiser, Adam
+    without normalised gradients; and early stopping, which may come before beta is at its cap
+    unless patience is long enough.
 
     Source: D. Kim, B. Suh, Enhancing VAEs for Collaborative Filtering: Flexible Priors & Gating
     Mechanisms, RecSys 2019, arXiv 1911.00936; J. M. Tomczak, M. Welling, VAE with a VampPrior,

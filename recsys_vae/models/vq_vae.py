@@ -28,7 +28,7 @@ _CODES_AT_ONCE: Final = 64
 
 
 class VQVAEConfig(NeuralConfig):
-    """Hyper-parameters of VQ-VAE; commitment and decay are the paper's."""
+    """Hyper-parameters of VQ-VAE; commitment and decay are those the paper advises."""
 
     hidden: tuple[PositiveInt, ...] = Field(
         default=(600,), min_length=1, description="widths of the encoder, mirrored in the decoder"
@@ -38,8 +38,8 @@ class VQVAEConfig(NeuralConfig):
     width: int = Field(default=16, ge=1, le=65_536, description="D, numbers of a code")
     dropout: float = Field(default=0.5, ge=0, lt=1, description="of the input's entries")
     commitment: float = Field(
-        default=0.25, ge=0, le=1_000, description="weight of |z - e|^2, which keeps the encoder "
-        "near its codes"
+        default=0.25, ge=0, le=1_000, description="weight of |z - e|^2, averaged over the "
+        "groups, which keeps the encoder near its codes"
     )  # fmt: skip
     decay: float = Field(
         default=0.99, ge=0, lt=1, description="share of the moving averages kept a step"
@@ -153,9 +153,10 @@ class VQVAE(NeuralRecommender):
     r"""VQ-VAE of van den Oord et al., over items, with several small codebooks for a user.
 
     z_u = f(x_u) is cut into G groups; e_ug is the nearest of K codes to z_ug; minimised is
-    -sum_i x_ui log softmax_i(g(e_u)) + beta |z_u - sg(e_u)|^2, sg stopping the gradient; the
-    gradient of the first term passes from e to z as it is; the codes are moving averages of the
-    z that took them. At prediction time the codes are the nearest ones.
+    -sum_i x_ui log softmax_i(g(e_u)) + beta 1/G sum_g |z_ug - sg(e_ug)|^2, sg stopping the
+    gradient (the paper averages over its latent variables, too); the gradient of the
+    first term passes from e to z as it is; the codes are moving averages of the z that took them.
+    At prediction time the codes are the nearest ones.
 
     Source: A. van den Oord, O. Vinyals, K. Kavukcuoglu, Neural Discrete Representation Learning,
     NeurIPS 2017, arXiv 1711.00937. Several codebooks side by side instead of codes over a plane,

@@ -14,7 +14,8 @@ from recsys_vae.nn.sparse_linear import SparseBatch, SparseLinear
 from recsys_vae.nn.towers import seen_history
 
 _EPSILON: Final = 0.1
-"""Of the layer norms, as in the authors' program: layers with a small variance stay small."""
+"""Of the layer norms, as in the later version of the authors' program (before: 1e-5): layers with
+a small variance stay small."""
 
 
 class DenseSkipEncoder(nn.Module):

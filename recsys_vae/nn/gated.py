@@ -44,7 +44,7 @@ def gated_layers(widths: Sequence[int]) -> nn.Sequential:
 
 
 def initialise_gates(module: nn.Module, generator: torch.Generator) -> None:
-    """Draw the weights of gated layers from a normal distribution with variance 2 / inputs.
+    """Draw the weights of dense gated layers from a normal distribution with variance 2 / inputs.
 
     A gate lets half of its input through at first; with Xavier's smaller weights a chain of them
     would hardly let anything through.
@@ -85,8 +85,13 @@ class GatedEncoder(nn.Module):
 
     def forward(self, batch: SparseBatch, noise: Noise | None = None) -> Tensor:
         """Give hidden_BH; without `noise` nothing is dropped."""
+        return self.after_first(self.before_gate(batch, noise))
+
+    def before_gate(self, batch: SparseBatch, noise: Noise | None = None) -> Tensor:
+        """Give what the first layer's matrix gives, (B, 2 H)."""
         history = seen_history(batch, self.dropout, noise, stream=self.stream)
-        return self.after_first(self.first(history))
+        first_BH: Tensor = self.first(history)
+        return first_BH
 
     def dense(self, input_KI: Tensor) -> Tensor:
         """Give hidden_KH of dense rows, which are normalised as histories are."""

@@ -28,7 +28,8 @@ class Quantised:
     Attributes:
         mean_BZ: the chosen codes; the gradient passes on to what was quantised unchanged.
         codes_BG: their numbers, int64.
-        commitment_B: |z - sg(e)|^2, squared distance from what was quantised to the codes.
+        commitment_B: squared distance of what was quantised from its codes, the mean over the
+            groups of |z_g - sg(e_g)|^2.
         n_codes: K.
     """
 
@@ -148,7 +149,7 @@ class VectorQuantizer(nn.Module):
             e_BGD = self.look_up(codes_BG)
             if self.training:
                 self._remember(z_BGD.detach(), codes_BG)
-            commitment_B = (z_BGD - e_BGD).square().sum(dim=(1, 2))
+            commitment_B = (z_BGD - e_BGD).square().sum(dim=2).mean(dim=1)
             mean_BZ = straight_through(z_BGD, e_BGD).flatten(1)
         return Quantised(mean_BZ, codes_BG, commitment_B, n_codes)
 

@@ -20,14 +20,16 @@ class LinearAnnealing:
     steps_to_one: int
 
     @classmethod
-    def planned(cls, cap: float, steps_to_one: int | None, total_steps: int) -> Self:
-        """Without steps of its own, reach the cap after half of the planned steps.
+    def planned(
+        cls, cap: float, steps_to_one: int | None, total_steps: int, *, share: float = 0.5
+    ) -> Self:
+        """Without steps of its own, reach the cap after a share of the planned steps.
 
         >>> LinearAnnealing.planned(0.2, None, 100)
         LinearAnnealing(cap=0.2, steps_to_one=250)
         """
         if steps_to_one is None:
-            steps_to_one = round(0.5 * total_steps / max(cap, 1e-9)) if cap else 0
+            steps_to_one = round(share * total_steps / max(cap, 1e-9)) if cap else 0
         return cls(cap, steps_to_one)
 
     def __call__(self, step: int) -> float:

@@ -36,6 +36,26 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
             nn.init.xavier_uniform_(parameter, generator=generator)
 
 
+def initialise_by_inputs(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw weights and biases uniformly within 1 / sqrt(inputs of the layer), as PyTorch does.
+
+    A layer norm keeps its scale of 1 and shift of 0.
+    """
+    parameters: tuple[Tensor, Tensor]
+    for part in module.modules():
+        if isinstance(part, SparseLinear):
+            n_inputs, parameters = part.weight_IH.shape[0], (part.weight_IH, part.bias_H)
+        elif isinstance(part, ItemDecoder):
+            n_inputs, parameters = part.weight_IH.shape[1], (part.weight_IH, part.bias_I)
+        elif isinstance(part, nn.Linear):
+            n_inputs, parameters = part.in_features, (part.weight, part.bias)
+        else:
+            continue
+        bound = n_inputs**-0.5
+        for parameter in parameters:
+            nn.init.uniform_(parameter, -bound, bound, generator=generator)
+
+
 def seen_history(
     batch: SparseBatch, dropout: float, noise: Noise | None, *, stream: int = 0
 ) -> SparseBatch:

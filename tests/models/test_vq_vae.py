@@ -25,7 +25,13 @@ _CPU: Final = torch.device("cpu")
 
 
 def _config(**settings: int | float) -> VQVAEConfig:
-    chosen: dict[str, int | float] = {"groups": 4, "codes": 4, "width": 3, "decay": 0.9}
+    chosen: dict[str, int | float] = {
+        "groups": 4,
+        "codes": 4,
+        "width": 3,
+        "decay": 0.9,
+        "commitment": 1.0,
+    }
     return VQVAEConfig(hidden=(32,), training=_QUICK, **(chosen | settings))
 
 

@@ -115,10 +115,10 @@ def test_the_commitment_pulls_the_point_and_leaves_the_code() -> None:
     _set(quantizer, [[[1.0]], [[-1.0]]], [[1.0], [1.0]])
     z_BZ = torch.tensor([[4.0, 1.0]], dtype=torch.float64, requires_grad=True)
     commitment_B = quantizer(z_BZ).commitment_B
-    # (4 - 1)^2 + (1 - -1)^2, and its gradient 2 (z - e).
-    assert commitment_B.tolist() == [13.0]
+    # The mean of (4 - 1)^2 and (1 - -1)^2, and its gradient 2 (z - e) / 2.
+    assert commitment_B.tolist() == [6.5]
     (gradient,) = torch.autograd.grad(commitment_B.sum(), z_BZ)
-    assert gradient.tolist() == [[6.0, 4.0]]
+    assert gradient.tolist() == [[3.0, 2.0]]
     assert list(quantizer.parameters()) == []
 
 
