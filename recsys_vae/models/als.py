@@ -4,6 +4,7 @@ import os
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
 from pydantic import Field
 from scipy.sparse import csr_array, csr_matrix
 from threadpoolctl import threadpool_limits
@@ -11,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig
 from recsys_vae.models.closed_form import ArrayRecommender, Arrays
+from recsys_vae.nn.linear_scores import LinearScores
 
 
 class ALSConfig(ModelConfig):
@@ -72,11 +74,16 @@ class ALS(ArrayRecommender):
         with threadpool_limits(limits=1, user_api="blas"):
             return AlternatingLeastSquares(**self._config.model_dump(), random_state=seed)
 
-    def score(self, given: csr_array) -> FloatMatrix:
-        """Fold the users in and multiply: scores_BI; a user without history scores 0."""
+    def linear_scores(self, given: csr_array) -> LinearScores:
+        """Fold the users in; a user without history is all zeros."""
         factors_IF = self.arrays()["item_factors_IF"]
         with threadpool_limits(limits=1, user_api="blas"):
             histories = csr_matrix(given, dtype=np.float32)
             factors_BF = self._solver.recalculate_user(np.arange(given.shape[0]), histories)
-        scores: FloatMatrix = factors_BF @ factors_IF.T
+        zeros_I = torch.zeros(len(factors_IF))
+        return LinearScores(torch.from_numpy(factors_BF), torch.from_numpy(factors_IF), zeros_I)
+
+    def score(self, given: csr_array) -> FloatMatrix:
+        """Fold the users in and multiply: scores_BI; a user without history scores 0."""
+        scores: FloatMatrix = self.linear_scores(given).scores().numpy()
         return scores

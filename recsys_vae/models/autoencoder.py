@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig, NotFittedError
 from recsys_vae.nn.gaussian import Distribution
+from recsys_vae.nn.linear_scores import LinearScores
 from recsys_vae.nn.noise import Noise
 from recsys_vae.nn.sparse_linear import SparseBatch, SparseLinear
 from recsys_vae.nn.towers import ItemDecoder
@@ -41,6 +42,12 @@ class Autoencoder(nn.Module, ABC):
     @abstractmethod
     def decode(self, z_BZ: Tensor) -> Tensor:
         """Give logits_BI."""
+
+    def item_decoder(self) -> ItemDecoder:
+        """Give the layers that `decode` consists of."""
+        decoder = self.decoder
+        assert isinstance(decoder, ItemDecoder)  # every member of the family names it so
+        return decoder
 
     @abstractmethod
     def objective(self, batch: SparseBatch, kl_weight: float, noise: Noise) -> Objective:
@@ -190,6 +197,17 @@ class NeuralRecommender(ABC):
         batch = sparse_batch(csr_array(given, dtype=np.float32), device)
         scores: FloatMatrix = network.decode(network.encode(batch).mean_BZ).float().cpu().numpy()
         return scores
+
+    @torch.inference_mode()
+    def linear_scores(self, given: csr_array) -> LinearScores:
+        """Give the decoder's last hidden layer at the posterior mean, and its item layer."""
+        network = self.network
+        network.eval()
+        device = next(network.parameters()).device
+        batch = sparse_batch(csr_array(given, dtype=np.float32), device)
+        decoder = network.item_decoder()
+        hidden_BH = decoder.hidden(network.encode(batch).mean_BZ)
+        return LinearScores(hidden_BH, decoder.weight_IH, decoder.bias_I)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Give the weights by name."""

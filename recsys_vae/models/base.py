@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 
 from recsys_vae.errors import InputError
 from recsys_vae.interactions import IdMap, Interactions
+from recsys_vae.nn.linear_scores import LinearScores
 from recsys_vae.training.records import EpochRecord
 
 FloatMatrix = npt.NDArray[np.float32]
@@ -95,6 +96,22 @@ class Recommender(Protocol):
 
     def restore(self, items: IdMap, arrays: dict[str, npt.NDArray[Any]]) -> Self:
         """Take up what `arrays` gave; returns itself, ready to score."""
+        ...
+
+
+@runtime_checkable
+class LinearRecommender(Protocol):
+    """A `Recommender` whose scores are a product of what it knows of users and of items."""
+
+    def linear_scores(self, given: csr_array) -> LinearScores:
+        """Give the factors of the scores of some users, which `score` multiplies.
+
+        Args:
+            given: (B, I) histories.
+
+        Returns:
+            The factors; those of the items are the same object for every call.
+        """
         ...
 
 

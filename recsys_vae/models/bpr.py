@@ -5,13 +5,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
-from scipy.sparse import csr_array, csr_matrix
+from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from recsys_vae.interactions import Interactions
-from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig
-from recsys_vae.models.closed_form import ArrayRecommender, Arrays
-from recsys_vae.models.factors import fold_in_map, folded_scores
+from recsys_vae.models.base import FitOptions, ModelConfig
+from recsys_vae.models.closed_form import Arrays
+from recsys_vae.models.factors import FoldedRecommender, fold_in_map
 
 
 class BPRConfig(ModelConfig):
@@ -31,7 +31,7 @@ class BPRConfig(ModelConfig):
     )
 
 
-class BPR(ArrayRecommender):
+class BPR(FoldedRecommender):
     r"""Bayesian personalised ranking by matrix factorisation: score_ui = x_u . y_i + b_i.
 
     Minimises sum -log sigmoid(score_ui - score_uj) + lambda |parameters|^2 over items i that u took
@@ -76,7 +76,3 @@ class BPR(ArrayRecommender):
             "item_bias_I": np.ascontiguousarray(solver.item_factors[:, width]),
             "fold_in_map": fold_in_map(train.matrix, solver.user_factors[:, :width], factors_IF),
         }
-
-    def score(self, given: csr_array) -> FloatMatrix:
-        """Fold the users in and multiply: scores_BI."""
-        return folded_scores(given, self.arrays())

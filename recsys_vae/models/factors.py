@@ -7,7 +7,12 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.sparse import csr_array
+
+from recsys_vae.models.base import FloatMatrix
+from recsys_vae.models.closed_form import ArrayRecommender
+from recsys_vae.nn.linear_scores import LinearScores
 
 _RIDGE: Final = 1e-3
 """Share of the mean square of a regressor: keeps regressors that are alike from cancelling."""
@@ -50,15 +55,24 @@ def fold_in_map(
     return mapping.astype(np.float32)
 
 
-def folded_scores(given: csr_array, arrays: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-    """Give scores_BI = x_u . y_i + b_i, with x_u from the history of u.
+class FoldedRecommender(ArrayRecommender):
+    """A model of factors whose users are folded in: scores_BI = x_u . y_i + b_i.
 
-    Args:
-        given: (B, I) histories.
-        arrays: `item_factors_IF` (y), `item_bias_I` (b) and `fold_in_map`.
+    What was learned has `item_factors_IF` (y), `item_bias_I` (b) and `fold_in_map`.
     """
-    factors_IF = arrays["item_factors_IF"]
-    users_BF = features(given, factors_IF) @ arrays["fold_in_map"]
-    scores_BI: npt.NDArray[np.float32] = users_BF @ factors_IF.T
-    scores_BI += arrays["item_bias_I"]
-    return scores_BI
+
+    def linear_scores(self, given: csr_array) -> LinearScores:
+        """Fold the users in; the items' side is what was learned."""
+        arrays = self.arrays()
+        factors_IF = arrays["item_factors_IF"]
+        users_BF = features(given, factors_IF) @ arrays["fold_in_map"]
+        return LinearScores(
+            torch.from_numpy(users_BF),
+            torch.from_numpy(factors_IF),
+            torch.from_numpy(arrays["item_bias_I"]),
+        )
+
+    def score(self, given: csr_array) -> FloatMatrix:
+        """Fold the users in and multiply: scores_BI."""
+        scores: FloatMatrix = self.linear_scores(given).scores().numpy()
+        return scores

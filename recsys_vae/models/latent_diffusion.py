@@ -15,7 +15,7 @@ from recsys_vae.nn.diffusion import LatentDenoiser, NoiseSchedule
 from recsys_vae.nn.gaussian import DiagonalGaussian
 from recsys_vae.nn.noise import Noise
 from recsys_vae.nn.sparse_linear import SparseBatch
-from recsys_vae.nn.towers import initialise
+from recsys_vae.nn.towers import ItemDecoder, initialise
 from recsys_vae.training.records import Objective
 
 # Streams of `Noise` for the denoiser's times and noise, apart from those of the VAE.
@@ -85,6 +85,10 @@ class LatentDiffusionNetwork(Autoencoder):
     def decode(self, z_BZ: Tensor) -> Tensor:
         """Give logits_BI."""
         return self.vae.decode(z_BZ)
+
+    def item_decoder(self) -> ItemDecoder:
+        """Give the VAE's layers."""
+        return self.vae.item_decoder()
 
     def objective(self, batch: SparseBatch, kl_weight: float, noise: Noise) -> Objective:
         """Give the VAE's objective and the denoiser's, neither of which moves the other's weights.

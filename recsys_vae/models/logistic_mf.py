@@ -5,13 +5,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
-from scipy.sparse import csr_array, csr_matrix
+from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from recsys_vae.interactions import Interactions
-from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig
-from recsys_vae.models.closed_form import ArrayRecommender, Arrays
-from recsys_vae.models.factors import fold_in_map, folded_scores
+from recsys_vae.models.base import FitOptions, ModelConfig
+from recsys_vae.models.closed_form import Arrays
+from recsys_vae.models.factors import FoldedRecommender, fold_in_map
 
 
 class LogisticMFConfig(ModelConfig):
@@ -32,7 +32,7 @@ class LogisticMFConfig(ModelConfig):
     )
 
 
-class LogisticMF(ArrayRecommender):
+class LogisticMF(FoldedRecommender):
     r"""Logistic matrix factorisation: score_ui = x_u . y_i + b_i, a log-odds.
 
     Minimises sum -log sigmoid(score_ui) over what was taken + sum -log sigmoid(-score_uj) over what
@@ -77,7 +77,3 @@ class LogisticMF(ArrayRecommender):
             "item_bias_I": np.ascontiguousarray(solver.item_factors[:, width]),
             "fold_in_map": fold_in_map(train.matrix, solver.user_factors[:, :width], factors_IF),
         }
-
-    def score(self, given: csr_array) -> FloatMatrix:
-        """Fold the users in and multiply: scores_BI."""
-        return folded_scores(given, self.arrays())

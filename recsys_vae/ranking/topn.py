@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 
 from recsys_vae.errors import InputError
 from recsys_vae.interactions import IdMap
+from recsys_vae.ranking.largest import largest
 
 PAD = -1
 """Item number at the places that a short list leaves empty."""
@@ -130,23 +131,18 @@ def rank(
     n_users, n_items = scores_BI.shape
     if not 1 <= k <= n_items:
         raise InputError(f"k = {k} is out of range: choose 1 to {n_items}, the number of items")
-    finite = np.isfinite(scores_BI).all(axis=1)
-    if not finite.all():
-        raise NotFiniteError(
-            f"the scores of user {int(np.argmin(finite))} of the block are not finite: train the "
-            "model again with a lower learning rate"
-        )
+    refuse_not_finite(torch.from_numpy(scores_BI))
     if rules.mask_seen:
         rows = np.repeat(np.arange(n_users), np.diff(given.indptr))
         scores_BI[rows, given.indices] = -np.inf
     if rules.permitted_I is not None:
         scores_BI[:, ~rules.permitted_I] = -np.inf
-    # One more than asked for shows whether equal scores straddle the end of a list.
-    wanted = min(k + 1, n_items)
-    values, items = torch.topk(torch.from_numpy(scores_BI), wanted, dim=1, sorted=True)
-    values_BK, items_BK = values.numpy(), items.numpy()
-    tied = np.flatnonzero((values_BK[:, 1:] == values_BK[:, :-1]).any(axis=1))
-    values_BK, items_BK = values_BK[:, :k].copy(), items_BK[:, :k].astype(np.int32)
+    values, items, left_out = largest(torch.from_numpy(scores_BI), k)
+    values_BK, items_BK = values.numpy(), items.numpy().astype(np.int32)
+    # Among equal scores the item's number decides, also between the list and what it left out.
+    tied_B = (values_BK[:, 1:] == values_BK[:, :-1]).any(axis=1)
+    tied = np.flatnonzero(tied_B | (values_BK[:, -1] == left_out.numpy()))
+    values_BK = values_BK.copy()
     for start in range(0, len(tied), 64):
         rows = tied[start : start + 64]
         order = np.argsort(-scores_BI[rows], axis=1, kind="stable")[:, :k]
@@ -154,3 +150,19 @@ def rank(
         values_BK[rows] = np.take_along_axis(scores_BI[rows], order, axis=1)
     items_BK[np.isneginf(values_BK)] = PAD
     return TopN(items_BK, values_BK)
+
+
+def refuse_not_finite(scores_BI: torch.Tensor) -> None:
+    """Refuse scores that cannot be ranked.
+
+    Raises:
+        NotFiniteError: a score is NaN or infinite.
+    """
+    # A sum is finite only where all are; where it is not, it may have overflowed.
+    doubtful = torch.nonzero(~torch.isfinite(scores_BI.sum(dim=1))).flatten()
+    for row in doubtful.tolist():
+        if not torch.isfinite(scores_BI[row]).all():
+            raise NotFiniteError(
+                f"the scores of user {row} of the block are not finite: train the model again "
+                "with a lower learning rate"
+            )
