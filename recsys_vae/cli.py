@@ -219,10 +219,21 @@ def recommend(**values: Any) -> None:
     "--unsorted", type=bool, is_flag=False, flag_value="true", default=False,
     help="rows are not grouped by user: sort them in memory",
 )  # fmt: skip
-@click.option("--users-per-block", type=click.IntRange(1), default=1_000, help="scored at once")
-@path_option("--out", required=True, help="folder to write")
+@click.option(
+    "--form", type=click.Choice(["long", "list"]), default="long",
+    help="a row a user and rank (user, rank, item, score), or a row a user (user, items, scores)",
+)  # fmt: skip
+@click.option(
+    "--users-per-block", type=click.IntRange(1), default=500,
+    help="scored at once; changes no list",
+)  # fmt: skip
+@click.option("--users-per-part", type=click.IntRange(1), default=100_000, help="users of a file")
+@path_option("--since", help="earlier result: score only users whose history has changed since")
+@path_option("--out", required=True, help="folder to write; appears when complete")
 def score(**values: Any) -> None:
-    """Make lists for every user of a file, streamed, into Parquet (user, rank, item, score).
+    """Make lists for every user, streamed, into a folder of Parquet files.
+
+    Killed, the same command goes on after the last complete file.
 
     Example: recsys-vae score --model outputs/mult-vae --histories all.parquet --out outputs/lists
     """
@@ -230,12 +241,16 @@ def score(**values: Any) -> None:
     from recsys_vae.steps.score import score as step
 
     names = (
-        "model", "histories", "k", "allow", "block", "mask_seen", "unsorted", "users_per_block",
-        "out",
+        "model", "histories", "k", "form", "allow", "block", "mask_seen", "unsorted",
+        "users_per_block", "users_per_part", "since", "out",
     )  # fmt: skip
-    counts = step(
-        ScoreOptions(reading=read_options(values), **{name: values[name] for name in names})
+    done = step(
+        ScoreOptions(reading=read_options(values), **{name: values[name] for name in names}),
+        lambda line: click.echo(line, err=True),
     )
+    counts = done.counts
+    if done.unchanged is not None:
+        click.echo(f"{done.unchanged:,} users left out, whose history is what it was")
     click.echo(
         f"{counts.users:,} users ({counts.without_history:,} without known history, "
         f"{counts.short_lists:,} with short lists), {counts.rows:,} rows; left out of the "

@@ -162,7 +162,7 @@ def atomic_folder(path: Path, contents: Sequence[str]) -> Iterator[Path]:
     path = _real(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _tidy(path)
-    temporary, old = _beside(path, "partial"), _beside(path, "old")
+    temporary = _beside(path, "partial")
     temporary.mkdir()
     try:
         with _named(path):
@@ -170,19 +170,34 @@ def atomic_folder(path: Path, contents: Sequence[str]) -> Iterator[Path]:
             for file in temporary.rglob("*"):
                 if file.is_file():
                     _sync(file)
-        if path.exists():
-            check_replaceable(path, contents)
-            path.replace(old)
-        try:
-            temporary.replace(path)
-        except OSError:
-            if old.exists():
-                old.replace(path)
-            raise
-        _sync(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        replace_folder(temporary, path, contents)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def replace_folder(temporary: Path, path: Path, contents: Sequence[str]) -> None:
+    """Move a complete folder to its final name, in the place of one that may be there.
+
+    Args:
+        temporary: complete, and beside `path`.
+        path: final name.
+        contents: names (with wildcards) that a folder of this kind may hold.
+
+    Raises:
+        InputError: `path` is a file, or a folder that holds something else.
+    """
+    path, old = _real(path), _beside(_real(path), "old")
+    if path.exists():
+        check_replaceable(path, contents)
+        path.replace(old)
+    try:
+        temporary.replace(path)
+    except OSError:
+        if old.exists():
+            old.replace(path)
+        raise
+    _sync(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,5 +1,7 @@
 """All models by name, and models on disk."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,6 +193,18 @@ def _manifest(folder: Path) -> dict[str, Any]:
             f"this version reads {FORMAT_VERSION}: {_REMEDY}"
         )
     return manifest
+
+
+def model_fingerprint(folder: Path) -> str:
+    """Give what tells a saved model from any other: SHA-256 over its files' checksums.
+
+    Raises:
+        InputError: the folder is no model, damaged, or of another format version.
+    """
+    sums = _manifest(folder).get("sha256")
+    if not isinstance(sums, dict):
+        raise InputError(f"{folder} is damaged (its manifest lacks checksums): {_REMEDY} again")
+    return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()
 
 
 def trained_threshold(folder: Path) -> float | None:

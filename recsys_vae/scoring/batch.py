@@ -1,27 +1,27 @@
-"""Score every user of a history file into Parquet, block by block."""
+"""Score every user of a history file into Parquet, part by part, in bounded memory."""
 
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 from tqdm import tqdm
 
 from recsys_vae import __version__
 from recsys_vae.errors import InputError
-from recsys_vae.files import atomic_folder, write_json
-from recsys_vae.interactions import IdMap
 from recsys_vae.models.base import Recommender
-from recsys_vae.ranking import ItemRules, TopN, rank
+from recsys_vae.ranking import ItemRules, Ranker, TopN
+from recsys_vae.scoring.changes import state_table
 from recsys_vae.scoring.histories import HistoryBlock
+from recsys_vae.scoring.overlap import Behind, read_ahead
+from recsys_vae.scoring.tables import Form, list_table, long_table
+from recsys_vae.scoring.workplace import PartWriter, Workplace
 
-MANIFEST = "_manifest.json"
-PART = "part-00000.parquet"
-CONTENTS = (MANIFEST, "part-*.parquet")
+_ROWS_OF_A_GROUP: Final = 1 << 17
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class ScoreCounts:
         users: scored users.
         without_history: of them, users none of whose items the model knows.
         short_lists: users whose list is shorter than k.
-        rows: rows written.
+        rows: list places that are filled.
         unknown_items: rows of the history left out because the model does not know the item.
         below_threshold: rows left out because their rating is not above the threshold.
     """
@@ -44,106 +44,223 @@ class ScoreCounts:
     unknown_items: int = 0
     below_threshold: int = 0
 
-    def add(self, block: HistoryBlock, lists: TopN) -> None:
+    @classmethod
+    def of(cls, block: HistoryBlock, lists: TopN) -> "ScoreCounts":
         """Count one block."""
-        self.users += len(block.users)
-        self.without_history += int((np.diff(block.given.indptr) == 0).sum())
-        self.short_lists += int(lists.short.sum())
-        self.rows += int(lists.lengths.sum())
-        self.unknown_items += block.unknown
-        self.below_threshold += block.below
+        return cls(
+            len(block.users),
+            int((np.diff(block.given.indptr) == 0).sum()),
+            int(lists.short.sum()),
+            int(lists.lengths.sum()),
+            block.unknown,
+            block.below,
+        )
+
+    def add(self, other: "ScoreCounts") -> None:
+        """Add another's counts."""
+        for name, value in asdict(other).items():
+            setattr(self, name, getattr(self, name) + value)
 
 
-def long_table(users: Any, lists: TopN, items: IdMap) -> pa.Table:
-    """Give lists in long form: one row a user and rank.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What is to be written, and where.
 
-    Args:
-        users: (B,) external ids.
-        lists: of these users.
-        items: of the model.
-
-    Returns:
-        Columns `user`, `rank` (from 1), `item`, `score`; padded places have no row.
+    Attributes:
+        out: a folder of `part-*.parquet` and `_manifest.json`; it appears when complete. Until
+            then the parts that are done lie in `OUT.unfinished`, where the same call goes on.
+        k: list length.
+        form: "long" (user, rank, item, score) or "list" (user, items, scores, note).
+        users_per_part: so many users a file, as nearly as blocks allow.
+        identity: what a call must agree in to go on with what another one began, by name.
+        manifest: further entries for the manifest.
+        progress: whether to show users per second (on terminals only).
+        say: is told of every part.
     """
-    lengths = lists.lengths
-    # Types follow from the ids, not from the rows: a block without rows has them too.
-    user_type = pa.int64() if np.asarray(users).dtype.kind == "i" else pa.string()
-    item_type = pa.int64() if items.kind == "integer" else pa.string()
-    kept = lists.items_BK >= 0
-    ranks = np.arange(1, lists.items_BK.shape[1] + 1, dtype=np.int32)
-    return pa.table(
-        {
-            "user": pa.array(np.repeat(np.asarray(users), lengths), user_type),
-            "rank": pa.array(np.broadcast_to(ranks, kept.shape)[kept]),
-            "item": pa.array(items.ids(lists.items_BK[kept]), item_type),
-            "score": pa.array(lists.scores_BK[kept]),
-        }
-    )
+
+    out: Path
+    k: int
+    form: Form = "long"
+    users_per_part: int = 100_000
+    identity: dict[str, Any] = field(default_factory=dict)
+    manifest: dict[str, Any] = field(default_factory=dict)
+    progress: bool = False
+    say: Callable[[str], None] = lambda _line: None
 
 
 def score_users(
     model: Recommender,
     blocks: Iterable[HistoryBlock],
-    out: Path,
-    *,
-    k: int,
+    result: Result,
     rules: ItemRules | None = None,
-    manifest: dict[str, Any] | None = None,
-    progress: bool = False,
+    *,
+    may_be_empty: bool = False,
 ) -> ScoreCounts:
     """Write a list for every user.
 
+    Reading, scoring and writing overlap; memory does not grow with the users. A call that is killed
+    leaves complete parts; the same call again goes on after them, and ends with the same bytes.
+
     Args:
         model: fitted.
-        blocks: histories, from `HistorySource.blocks`.
-        out: a new folder, `part-00000.parquet` (user, rank, item, score) and `_manifest.json`;
-            it appears only when complete.
-        k: list length.
+        blocks: histories, the same ones in the same blocks whenever a call is repeated.
+        result: what to write.
         rules: what may stand in a list.
-        manifest: further entries for the manifest.
-        progress: whether to show users per second (on terminals only).
+        may_be_empty: whether it is no error that there is nobody to score.
 
     Returns:
-        The counts, which also stand in the manifest.
+        The counts, those of parts that were there already included; also in the manifest.
 
     Raises:
-        InputError: `out` holds something else, k is out of range, a history is unusable, or no
-            item of any history is known; nothing is left behind.
+        InputError: `out` holds something else, parts were begun with another identity, k is out of
+            range, a history is unusable, or no item of any history is known.
     """
-    counts, started = ScoreCounts(), time.perf_counter()
-    bar = tqdm(desc="score", unit="user", unit_scale=True, disable=None if progress else True)
-    with atomic_folder(out, CONTENTS) as temporary:
-        writer: pa.parquet.ParquetWriter | None = None
-        try:
-            for block in blocks:
-                lists = rank(model.score(block.given), block.given, k, rules)
-                table = long_table(block.users, lists, model.items)
-                if writer is None:
-                    writer = pa.parquet.ParquetWriter(temporary / PART, table.schema)
-                writer.write_table(table)
-                counts.add(block, lists)
-                bar.update(len(block.users))
-        finally:
-            bar.close()
-            if writer is not None:
-                writer.close()
-        if not counts.users:
+    started = time.perf_counter()
+    identity = {
+        "model": model.name,
+        "items": model.items.fingerprint,
+        "k": result.k,
+        "form": result.form,
+        "users_per_part": result.users_per_part,
+        **result.identity,
+    }
+    with Workplace.open(result.out, identity) as place:
+        work = _Work(Ranker(model, result.k, rules), result, place)
+        counts, n_parts = work.all_parts(read_ahead(iter(blocks)))
+        if not counts.users and not may_be_empty:
             raise InputError("there is no user to score: give a history file with rows")
-        if counts.unknown_items and counts.without_history == counts.users:
-            raise InputError(
-                f"the model knows none of the {counts.unknown_items} items in the histories: give "
-                "histories of the data that it was trained on"
-            )
-        write_json(
-            temporary / MANIFEST,
+        seconds = time.perf_counter() - started
+        place.finish(
             {
                 "version": __version__,
                 "model": model.name,
                 "items_fingerprint": model.items.fingerprint,
-                "k": k,
-                **(manifest or {}),
+                "k": result.k,
+                "form": result.form,
+                "parts": n_parts,
+                **result.manifest,
                 "counts": asdict(counts),
-                "seconds": round(time.perf_counter() - started, 3),
-            },
+                "seconds": round(seconds, 3),
+                "users_per_second": round(work.scored / seconds, 1),
+                "begun_before": work.scored < counts.users,
+            }
         )
     return counts
+
+
+class _Work:
+    def __init__(self, ranker: Ranker, result: Result, place: Workplace) -> None:
+        self._ranker, self._result, self._place = ranker, result, place
+        self._bar = tqdm(
+            desc="score", unit="user", unit_scale=True, disable=None if result.progress else True
+        )
+        self._shown = result.progress and self._bar.disable
+        self.scored = 0
+
+    def all_parts(self, blocks: Iterator[HistoryBlock]) -> tuple[ScoreCounts, int]:
+        """Make the parts that are not there; give the counts of all, and how many there are."""
+        total, number = ScoreCounts(), 0
+        n_done = self._place.n_done()
+        try:
+            for part in _by_part(blocks, self._result.users_per_part):
+                if number < n_done:
+                    counts = self._passed_over(part, number)
+                else:
+                    counts = self._one_part(part, number)
+                total.add(counts)
+                number += 1
+                if self._shown or self._bar.disable:
+                    self._result.say(
+                        f"part {number}: {total.users:,} users"
+                        + (" (was there)" if number <= n_done else f", {self._rate()} a second")
+                    )
+        finally:
+            self._bar.close()
+        return total, number
+
+    def _rate(self) -> str:
+        elapsed = self._bar.format_dict["elapsed"]
+        return f"{self.scored / elapsed:,.0f}" if elapsed else "?"
+
+    def _passed_over(self, part: Iterator[HistoryBlock], number: int) -> ScoreCounts:
+        counts = ScoreCounts(**self._place.counts(number))
+        found = sum(len(block.users) for block in part)
+        self._bar.update(found)
+        if found != counts.users:
+            raise InputError(
+                f"{self._place.folder} was begun with other histories: delete it to begin anew, or "
+                "give another --out"
+            )
+        return counts
+
+    def _one_part(self, part: Iterator[HistoryBlock], number: int) -> ScoreCounts:
+        counts = ScoreCounts()
+        with self._place.part(number) as writer, Behind() as behind:
+            group = _Group(writer)
+            for block in part:
+                lists = self._ranker.lists(block.given)
+                counts.add(ScoreCounts.of(block, lists))
+                behind.do(partial(self._write, group, block, lists))
+                self.scored += len(block.users)
+                self._bar.update(len(block.users))
+            behind.do(group.flush)
+            behind.catch_up()
+            if not number and counts.unknown_items and counts.without_history == counts.users:
+                raise InputError(
+                    f"the model knows none of the {counts.unknown_items} items in the first "
+                    f"{counts.users} histories: give histories of the data that it was trained on"
+                )
+            writer.note(asdict(counts))
+        return counts
+
+    def _write(self, group: "_Group", block: HistoryBlock, lists: TopN) -> None:
+        items = self._ranker.model.items
+        if self._result.form == "long":
+            table = long_table(block.users, lists, items)
+        else:
+            empty_B = np.diff(block.given.indptr) == 0
+            table = list_table(block.users, lists, items, empty_B)
+        group.add(table, state_table(block.users, block.given), int(lists.lengths.sum()))
+
+
+class _Group:
+    """Gathers blocks until they make a row group."""
+
+    def __init__(self, writer: PartWriter) -> None:
+        self._writer = writer
+        self._waiting: list[tuple[pa.Table, pa.Table]] = []
+        self._rows = 0
+
+    def add(self, table: pa.Table, states: pa.Table, rows: int) -> None:
+        self._waiting.append((table, states))
+        self._rows += rows
+        if self._rows >= _ROWS_OF_A_GROUP:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._waiting:
+            tables, states = zip(*self._waiting, strict=True)
+            self._writer.write(pa.concat_tables(tables), pa.concat_tables(states))
+        self._waiting, self._rows = [], 0
+
+
+def _by_part(
+    blocks: Iterator[HistoryBlock], users_per_part: int
+) -> Iterator[Iterator[HistoryBlock]]:
+    """Cut a stream of blocks into streams for the parts; each must be used up before the next."""
+    following = next(blocks, None)
+
+    def one_part(first: HistoryBlock) -> Iterator[HistoryBlock]:
+        nonlocal following
+        block, count = first, 0
+        while True:
+            count += len(block.users)
+            # Known before it is given away: whether there is more decides whether to go on.
+            following = next(blocks, None)
+            yield block
+            if following is None or count + len(following.users) > users_per_part:
+                return
+            block = following
+
+    while following is not None:
+        yield one_part(following)

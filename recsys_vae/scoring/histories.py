@@ -1,17 +1,18 @@
-"""Histories of users, streamed from a long file, ready to be scored."""
+"""Histories of users, streamed from a file in long or list form, ready to be scored.
 
-from collections import Counter
-from collections.abc import Iterator
+Legend: B users in the block, I items, N stored entries.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from scipy.sparse import csr_array
 
-from recsys_vae.errors import InputError
 from recsys_vae.ingest.checks import Checked
 from recsys_vae.ingest.ids import is_canonical
 from recsys_vae.ingest.readers import checked_blocks
@@ -19,8 +20,10 @@ from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.interactions import IdArray, IdMap, Interactions
 from recsys_vae.interactions.id_map import UNKNOWN
 from recsys_vae.interactions.interactions import csr_from_pairs
+from recsys_vae.scoring.list_form import ListRows
+from recsys_vae.scoring.order import Once
 
-_BELOW = -2
+_BELOW: Final = -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +42,42 @@ class HistoryBlock:
     unknown: int
     below: int
 
+    def rows(self, chosen: npt.NDArray[np.intp], *, counted: bool = True) -> "HistoryBlock":
+        """Give some of the users, with the counts of all or without."""
+        unknown, below = (self.unknown, self.below) if counted else (0, 0)
+        return HistoryBlock(self.users[chosen], self.given[chosen], unknown, below)
+
+
+def joined(blocks: Sequence[HistoryBlock]) -> HistoryBlock:
+    """Put blocks together, in order; at least one."""
+    if len(blocks) == 1:
+        return blocks[0]
+    matrices = [one.given for one in blocks]
+    starts = np.cumsum([0, *(one.nnz for one in matrices)])
+    indptr = [one.indptr[1:] + start for one, start in zip(matrices, starts[:-1], strict=True)]
+    given = csr_array(
+        (
+            np.concatenate([one.data for one in matrices]),
+            np.concatenate([one.indices for one in matrices]),
+            np.concatenate([[0], *indptr]),
+        ),
+        shape=(sum(one.shape[0] for one in matrices), matrices[0].shape[1]),
+    )
+    return HistoryBlock(
+        np.concatenate([one.users for one in blocks]),
+        given,
+        sum(one.unknown for one in blocks),
+        sum(one.below for one in blocks),
+    )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistorySource:
-    """A long file (one interaction a row) whose rows are grouped by user.
+    """A file of histories whose rows are grouped by user, or that has a row a user.
 
     Attributes:
-        path: any file that ingestion reads.
+        path: any file that ingestion reads: one interaction a row (long form), or Parquet with a
+            list of items in each row (list form).
         reading: what it does not say about itself.
         threshold: where the file has ratings, only those above it count; None: all count.
         users_per_block: users a block; the last may have fewer.
@@ -54,7 +86,7 @@ class HistorySource:
     path: Path
     reading: ReadOptions = ReadOptions()
     threshold: float | None = None
-    users_per_block: int = 1_000
+    users_per_block: int = 500
 
     def blocks(self, items: IdMap) -> Iterator[HistoryBlock]:
         """Stream the users in the file's order.
@@ -70,27 +102,63 @@ class HistorySource:
             InputError: the file cannot be read, a column is missing, an id or rating is
                 unusable, or a user's rows are not next to each other.
         """
-        finished: set[Any] = set()
-        pending = _Rows.empty()
+        once = Once(self._user_ids, f"{self.path}")
+        pending = _Runs.empty()
+        for runs in self._runs(items):
+            pending = pending.joined(runs)
+            # The last user may go on in the next piece.
+            done, complete = 0, len(pending.users) - 1
+            while complete - done >= self.users_per_block:
+                cut = done + self.users_per_block
+                yield self._block(pending.between(done, cut), items, once)
+                done = cut
+            if done:
+                pending = pending.between(done, len(pending.users))
+        while len(pending.users):
+            cut = min(self.users_per_block, len(pending.users))
+            yield self._block(pending.between(0, cut), items, once)
+            pending = pending.between(cut, len(pending.users))
+
+    def _runs(self, items: IdMap) -> Iterator["_Runs"]:
+        rows = ListRows.of(self.path, self.reading)
+        if rows is not None:
+            for users, lengths, ids in rows.batches():
+                yield _Runs(users, lengths, items.numbers(ids, missing="mark")).merged()
+            return
         integers = self._integers()
         for block in checked_blocks(self.path, self.reading):
-            pending = pending.joined(self._rows(block, items, integers=integers))
-            starts = pending.starts()
-            # The last user may go on in the next piece.
-            complete = len(starts) - 1
-            done = 0
-            while complete - done >= self.users_per_block:
-                cut = int(starts[done + self.users_per_block])
-                begin = int(starts[done])
-                yield self._block(pending.between(begin, cut), items, finished)
-                done += self.users_per_block
-            if done:
-                pending = pending.between(int(starts[done]), len(pending.users))
-        while len(pending.users):
-            starts = np.append(pending.starts(), len(pending.users))
-            cut = int(starts[min(self.users_per_block, len(starts) - 1)])
-            yield self._block(pending.between(0, cut), items, finished)
-            pending = pending.between(cut, len(pending.users))
+            numbers = items.numbers(block.item_ids, missing="mark")[block.item]
+            if self.threshold is not None and block.rating is not None:
+                # Neither NaN nor infinity is a rating above the threshold.
+                above = (block.rating > self.threshold) & (block.rating < np.inf)
+                numbers[~above] = _BELOW
+            yield _Runs.of(self._users(block, integers=integers), numbers)
+
+    def _users(self, block: Checked, *, integers: bool) -> IdArray:
+        ids = block.user_ids
+        if block.text:
+            ids = ids.cast(pa.int64() if integers else pa.large_string())
+        users: IdArray = ids.to_numpy(zero_copy_only=False)[block.user]
+        return users
+
+    def _user_ids(self) -> Iterator[IdArray]:
+        """Give the users again, one a run, piece by piece."""
+        last = None
+        for users in self._users_of_rows():
+            users = users[_starts(users)]
+            if len(users) and last is not None and users[0] == last:
+                users = users[1:]
+            last = users[-1] if len(users) else last
+            yield users
+
+    def _users_of_rows(self) -> Iterator[IdArray]:
+        rows = ListRows.of(self.path, self.reading)
+        if rows is not None:
+            yield from (users for users, _, _ in rows.batches())
+            return
+        integers = self._integers()
+        for block in checked_blocks(self.path, self.reading):
+            yield self._users(block, integers=integers)
 
     def _integers(self) -> bool:
         """Tell integers from strings by a first pass: text says it only at its end."""
@@ -99,69 +167,81 @@ class HistorySource:
             for block in checked_blocks(self.path, self.reading)
         )
 
-    def _rows(self, block: Checked, items: IdMap, *, integers: bool) -> "_Rows":
-        numbers = items.numbers(block.item_ids, missing="mark")[block.item]
-        if self.threshold is not None and block.rating is not None:
-            # Neither NaN nor infinity is a rating above the threshold.
-            numbers[~((block.rating > self.threshold) & (block.rating < np.inf))] = _BELOW
-        ids = block.user_ids
-        if block.text:
-            ids = ids.cast(pa.int64() if integers else pa.large_string())
-        return _Rows(ids.to_numpy(zero_copy_only=False)[block.user], numbers)
+    def _block(self, runs: "_Runs", items: IdMap, once: Once) -> HistoryBlock:
+        once.refuse_again(runs.users)
+        return _block_of(runs.users, runs.lengths, runs.items, len(items))
 
-    def _block(self, rows: "_Rows", items: IdMap, finished: set[Any]) -> HistoryBlock:
-        starts = rows.starts()
-        users = rows.users[starts]
-        counts = Counter(users.tolist())
-        again = {user for user, count in counts.items() if count > 1 or user in finished}
-        if again:
-            raise InputError(
-                f"{self.path}: the rows of user {min(map(str, again))!r} are not "
-                "next to each other: sort the file by user, or pass --unsorted to sort it in memory"
-            )
-        finished.update(counts)
-        lengths = np.diff(np.append(starts, len(rows.users)))
-        row_numbers = np.repeat(np.arange(len(users)), lengths)
-        known = rows.items >= 0
-        given = csr_from_pairs(
-            row_numbers[known],
-            rows.items[known],
-            np.ones(int(known.sum()), dtype=np.float32),
-            (len(users), len(items)),
-        )
-        unknown, below = int((rows.items == UNKNOWN).sum()), int((rows.items == _BELOW).sum())
-        return HistoryBlock(users, given, unknown, below)
+
+def _block_of(
+    users: IdArray, lengths: npt.NDArray[np.int64], numbers: npt.NDArray[np.int64], n_items: int
+) -> HistoryBlock:
+    rows = np.repeat(np.arange(len(users)), lengths)
+    known = numbers >= 0
+    ones = np.ones(int(known.sum()), dtype=np.float32)
+    given = csr_from_pairs(rows[known], numbers[known], ones, (len(users), n_items))
+    unknown, below = int((numbers == UNKNOWN).sum()), int((numbers == _BELOW).sum())
+    return HistoryBlock(users, given, unknown, below)
+
+
+def _starts(users: IdArray) -> npt.NDArray[np.int64]:
+    """Give the first row of each run of one user."""
+    changes = np.flatnonzero(users[1:] != users[:-1]) + 1
+    return np.concatenate([np.zeros(min(1, len(users)), dtype=np.int64), changes])
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
-    """Rows that wait for their user to be complete: ids, and item numbers or why there is none."""
+class _Runs:
+    """Users in a row with what each took: item numbers, or why there is none.
+
+    Attributes:
+        users: ids, each different from the one before.
+        lengths: rows of each.
+        items: of all of them, one after the other.
+    """
 
     users: IdArray
+    lengths: npt.NDArray[np.int64]
     items: npt.NDArray[np.int64]
 
     @classmethod
-    def empty(cls) -> "_Rows":
-        return cls(np.empty(0, dtype=object), np.empty(0, dtype=np.int64))
+    def empty(cls) -> "_Runs":
+        nothing = np.empty(0, dtype=np.int64)
+        return cls(np.empty(0, dtype=object), nothing, nothing)
 
-    def joined(self, other: "_Rows") -> "_Rows":
-        if not len(self.users):
-            return other
-        return _Rows(
-            np.concatenate([self.users, other.users]), np.concatenate([self.items, other.items])
+    @classmethod
+    def of(cls, users: IdArray, items: npt.NDArray[Any]) -> "_Runs":
+        starts = _starts(users)
+        return cls(users[starts], np.diff(np.append(starts, len(users))), items)
+
+    def merged(self) -> "_Runs":
+        """Make rows of one user that stand next to each other one."""
+        starts = _starts(self.users)
+        if len(starts) == len(self.users):
+            return self
+        return _Runs(self.users[starts], np.add.reduceat(self.lengths, starts), self.items)
+
+    def joined(self, other: "_Runs") -> "_Runs":
+        if not len(self.users) or not len(other.users):
+            return other if len(other.users) else self
+        lengths, users = other.lengths.copy(), other.users
+        before = self.lengths
+        if self.users[-1] == users[0]:
+            lengths[0] += before[-1]
+            before = before[:-1]
+        return _Runs(
+            np.concatenate([self.users[: len(before)], users]),
+            np.concatenate([before, lengths]),
+            np.concatenate([self.items, other.items]),
         )
 
-    def between(self, begin: int, end: int) -> "_Rows":
-        return _Rows(self.users[begin:end], self.items[begin:end])
-
-    def starts(self) -> npt.NDArray[np.int64]:
-        """The first row of each run of one user."""
-        changes = np.flatnonzero(self.users[1:] != self.users[:-1]) + 1
-        return np.concatenate([np.zeros(min(1, len(self.users)), dtype=np.int64), changes])
+    def between(self, begin: int, end: int) -> "_Runs":
+        first = int(self.lengths[:begin].sum())
+        last = first + int(self.lengths[begin:end].sum())
+        return _Runs(self.users[begin:end], self.lengths[begin:end], self.items[first:last])
 
 
 def stored_blocks(
-    interactions: Interactions, items: IdMap, *, users_per_block: int = 1_000
+    interactions: Interactions, items: IdMap, *, users_per_block: int = 500
 ) -> Iterator[HistoryBlock]:
     """Give the users of stored interactions, in blocks.
 

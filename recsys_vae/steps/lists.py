@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from recsys_vae.models.base import Recommender
-from recsys_vae.models.zoo import load_model, trained_threshold
+from recsys_vae.models.zoo import load_model, model_fingerprint, trained_threshold
 from recsys_vae.ranking import ItemRules
 from recsys_vae.tracking.registry import model_folder
 
@@ -39,11 +39,13 @@ class ListMaker:
 
     Attributes:
         model: ready to score.
+        fingerprint: of the model as saved.
         threshold: ratings above it count in a history; None: all do.
         rules: what may stand in a list.
     """
 
     model: Recommender
+    fingerprint: str
     threshold: float | None
     rules: ItemRules
 
@@ -62,4 +64,4 @@ def list_maker(options: ListOptions) -> ListMaker:
         blocked=list(options.block),
         mask_seen=options.mask_seen,
     )
-    return ListMaker(model, trained_threshold(folder), rules)
+    return ListMaker(model, model_fingerprint(folder), trained_threshold(folder), rules)

@@ -9,7 +9,7 @@ from recsys_vae.files import check_replaceable
 from recsys_vae.ingest.cleaning import CleaningOptions
 from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.models.zoo import CONTENTS as MODEL_CONTENTS
-from recsys_vae.scoring.batch import CONTENTS as LISTS_CONTENTS
+from recsys_vae.scoring.workplace import CONTENTS as LISTS_CONTENTS
 from recsys_vae.splitting import SplitOptions, StrongOptions
 from recsys_vae.splitting.split import CONTENTS as SPLIT_CONTENTS
 from recsys_vae.steps.evaluate import CONTENTS as EVALUATION_CONTENTS

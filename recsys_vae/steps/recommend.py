@@ -16,9 +16,9 @@ from recsys_vae.ingest.readers import read_interactions
 from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.interactions import IdArray, IdMap, Interactions, load_interactions
 from recsys_vae.interactions.store import MANIFEST
-from recsys_vae.ranking import rank
-from recsys_vae.scoring.batch import long_table
+from recsys_vae.ranking import Ranker
 from recsys_vae.scoring.histories import stored_blocks
+from recsys_vae.scoring.tables import long_table
 from recsys_vae.steps.lists import list_maker
 from recsys_vae.tracking.runs import step_run
 
@@ -98,11 +98,12 @@ def recommend(options: RecommendOptions) -> Recommended:
         catalogue = Catalogue.empty()
         if options.items is not None:
             catalogue = read_catalogue(options.items, options.reading)
+        ranker = Ranker(model, options.k, rules)
         tables, short, unknown = [], list[Any](), 0
         asked = known.rows(rows)
         for block in stored_blocks(asked, model.items):
             unknown += block.unknown
-            lists = rank(model.score(block.given), block.given, options.k, rules)
+            lists = ranker.lists(block.given)
             tables.append(long_table(block.users, lists, model.items))
             short += block.users[lists.short].tolist()
         if unknown and unknown == len(asked):

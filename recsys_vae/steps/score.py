@@ -1,22 +1,30 @@
 """score: lists for every user of a history file, into Parquet."""
 
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
 
-from recsys_vae.files import check_replaceable
+from recsys_vae.errors import InputError
+from recsys_vae.files import check_replaceable, read_json
+from recsys_vae.ingest.pieces import pieces_of
 from recsys_vae.ingest.readers import read_interactions
 from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.interactions import IdMap, load_interactions
 from recsys_vae.interactions.store import MANIFEST as INTERACTIONS_MANIFEST
-from recsys_vae.scoring.batch import CONTENTS, MANIFEST, ScoreCounts, score_users
+from recsys_vae.scoring.batch import Result, ScoreCounts, score_users
+from recsys_vae.scoring.changes import Before
 from recsys_vae.scoring.histories import HistoryBlock, HistorySource, stored_blocks
-from recsys_vae.steps.lists import list_maker
+from recsys_vae.scoring.tables import Form
+from recsys_vae.scoring.workplace import CONTENTS, MANIFEST
+from recsys_vae.steps.lists import ListMaker, list_maker
 from recsys_vae.tracking.runs import step_run
 
 
@@ -26,65 +34,135 @@ class ScoreOptions:
 
     Attributes:
         model: folder or MLflow URI.
-        histories: a long file (CSV, TSV, Parquet).
+        histories: a file in long form (any that ingestion reads) or in list form (Parquet), a
+            folder of such files, or stored interactions.
         out: the folder to write.
         k: list length.
+        form: "long", a row a user and rank, or "list", a row a user.
         allow: only these items; empty: all.
         block: not these items.
         mask_seen: whether items of the history are left out.
         reading: what the files do not say about themselves.
         unsorted: whether the file's rows are not grouped by user and must be sorted in memory.
         users_per_block: users scored at once; it does not change the lists.
+        users_per_part: users of a file.
+        since: an earlier result of the same model and options; only users whose history is
+            another than there are scored.
     """
 
     model: str
     histories: Path
     out: Path
     k: int = 100
+    form: Form = "long"
     allow: tuple[str, ...] = ()
     block: tuple[str, ...] = ()
     mask_seen: bool = True
     reading: ReadOptions = ReadOptions()
     unsorted: bool = False
-    users_per_block: int = 1_000
+    users_per_block: int = 500
+    users_per_part: int = 100_000
+    since: Path | None = None
 
 
-def score(options: ScoreOptions) -> ScoreCounts:
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What was done.
+
+    Attributes:
+        counts: of the users that were scored.
+        unchanged: users left out because their history is what it was; None: nobody was asked.
+    """
+
+    counts: ScoreCounts
+    unchanged: int | None
+
+
+def score(options: ScoreOptions, say: Callable[[str], None] = lambda _line: None) -> Scored:
     """Score every user of a file.
+
+    Killed, it goes on where it was when it is called again with the same options.
+
+    Args:
+        options: what to do.
+        say: is told of every part, where no progress bar is shown.
 
     Returns:
         What was counted; the lists and the manifest are in `options.out`.
 
     Raises:
-        InputError: model, histories or options are unusable; nothing is written then.
+        InputError: model, histories or options are unusable; complete parts stay.
     """
     check_replaceable(options.out, CONTENTS)
     with step_run("score") as run:
         made = list_maker(options)
-        model, threshold, rules = made.model, made.threshold, made.rules
-        manifest = {
-            "model_uri": options.model,
-            "histories": str(options.histories),
-            "threshold": threshold,
-            "allow": list(options.allow),
-            "block": list(options.block),
-            "mask_seen": options.mask_seen,
-        }
-
-        with _blocks(options, model.items, threshold) as blocks:
+        settings = _settings(options, made)
+        before = None if options.since is None else _before(options.since, settings)
+        identity = {**settings, "histories": _fingerprint(options.histories)}
+        identity["since"] = None if options.since is None else str(options.since)
+        identity["users_per_block"] = options.users_per_block if before else None
+        result = Result(
+            out=options.out,
+            k=options.k,
+            form=options.form,
+            users_per_part=options.users_per_part,
+            identity=identity,
+            manifest={
+                "model_uri": options.model,
+                "histories_path": str(options.histories),
+                **identity,
+            },
+            progress=True,
+            say=say,
+        )
+        with _blocks(options, made.model.items, made.threshold) as blocks:
+            if before is not None:
+                blocks = before.changed(blocks, options.users_per_block)
             counts = score_users(
-                model,
-                blocks,
-                options.out,
-                k=options.k,
-                rules=rules,
-                manifest=manifest,
-                progress=True,
+                made.model, blocks, result, made.rules, may_be_empty=before is not None
             )
         run.params("score", {"model": options.model, "k": options.k})
         run.metrics({"users": counts.users, "rows": counts.rows})
         run.artifact(options.out / MANIFEST)
-        return counts
+        return Scored(counts, None if before is None else before.unchanged)
+
+
+def _settings(options: ScoreOptions, made: ListMaker) -> dict[str, Any]:
+    """Give all that decides about a list, but for the history."""
+    return {
+        "model_fingerprint": made.fingerprint,
+        "threshold": made.threshold,
+        "allow": list(options.allow),
+        "block": list(options.block),
+        "mask_seen": options.mask_seen,
+    }
+
+
+def _before(since: Path, settings: dict[str, Any]) -> Before:
+    remedy = "give the folder of a complete result, or leave out --since to score everybody"
+    manifest = read_json(since / MANIFEST, what="a result of scoring", remedy=remedy)
+    other = next(
+        (name for name in settings if name not in manifest or manifest[name] != settings[name]),
+        None,
+    )
+    if other is not None:
+        raise InputError(
+            f"{since} was made with another {other}, so that everybody's list may have changed: "
+            "leave out --since"
+        )
+    return Before.read(since)
+
+
+def _fingerprint(histories: Path) -> str:
+    """Give what tells these histories from others: names, sizes and times of change of the files.
+
+    Their content would take as long to read as to score.
+    """
+    if (histories / INTERACTIONS_MANIFEST).is_file():
+        return load_interactions(histories).fingerprint
+    files = sorted({piece.path for piece in pieces_of(histories)})
+    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,11 +12,13 @@ from recsys_vae.errors import InputError
 from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions
 from recsys_vae.ranking import ItemRules, rank
-from recsys_vae.scoring.batch import MANIFEST, PART, score_users
+from recsys_vae.scoring.batch import Result, ScoreCounts, score_users
 from recsys_vae.scoring.histories import HistoryBlock, stored_blocks
+from recsys_vae.scoring.workplace import MANIFEST, part_name
 from tests.neighbours import Neighbours
 
 USERS, N_ITEMS = 41, 17
+PART = part_name(0)
 
 
 def histories() -> Interactions:
@@ -36,6 +39,12 @@ def blocks(users_per_block: int) -> Iterator[HistoryBlock]:
     return stored_blocks(HISTORIES, MODEL.items, users_per_block=users_per_block)
 
 
+def scored(
+    given: Iterable[HistoryBlock], out: Path, k: int, rules: ItemRules | None = None, **more: Any
+) -> ScoreCounts:
+    return score_users(MODEL, given, Result(out=out, k=k, **more), rules)
+
+
 def one_by_one(k: int, rules: ItemRules | None) -> list[tuple[str, int, str, float]]:
     rows = []
     for number, user in enumerate(HISTORIES.users.index):
@@ -54,7 +63,7 @@ def test_lists_are_those_of_each_user_alone(
     users_per_block: int, k: int, blocked: bool, tmp_path: Path
 ) -> None:
     rules = ItemRules.of(MODEL.items, blocked=["i03", "i04"]) if blocked else None
-    score_users(MODEL, blocks(users_per_block), tmp_path / "out", k=k, rules=rules)
+    scored(blocks(users_per_block), tmp_path / "out", k, rules)
     frame = pd.read_parquet(tmp_path / "out" / PART)
     assert list(frame.columns) == ["user", "rank", "item", "score"]
     assert list(frame.itertuples(index=False, name=None)) == one_by_one(k, rules)
@@ -63,9 +72,7 @@ def test_lists_are_those_of_each_user_alone(
 @pytest.mark.parametrize("users_per_block", [3, USERS])
 def test_the_manifest_counts_what_went_in_and_out(users_per_block: int, tmp_path: Path) -> None:
     k = 5
-    counts = score_users(
-        MODEL, blocks(users_per_block), tmp_path / "out", k=k, manifest={"note": "ä"}
-    )
+    counts = scored(blocks(users_per_block), tmp_path / "out", k, manifest={"note": "ä"})
     manifest = json.loads((tmp_path / "out" / MANIFEST).read_text("utf-8"))
     frame = pd.read_parquet(tmp_path / "out" / PART)
     taken = np.diff(HISTORIES.matrix.indptr)
@@ -87,7 +94,7 @@ def test_rows_that_were_left_out_are_counted(tmp_path: Path) -> None:
     known = csr_array(np.eye(1, N_ITEMS, dtype=np.float32))
     one = HistoryBlock(np.array(["a"], dtype=object), given, unknown=2, below=3)
     two = HistoryBlock(np.array(["b"], dtype=object), known, unknown=5, below=7)
-    counts = score_users(MODEL, [one, two], tmp_path / "out", k=2)
+    counts = scored([one, two], tmp_path / "out", 2)
     assert (counts.unknown_items, counts.below_threshold) == (2 + 5, 3 + 7)
     assert counts.without_history == 1
 
@@ -96,7 +103,7 @@ def test_histories_of_which_nothing_is_known_are_refused(tmp_path: Path) -> None
     given = csr_array((1, N_ITEMS), dtype=np.float32)
     alone = HistoryBlock(np.array(["a"], dtype=object), given, unknown=2, below=0)
     with pytest.raises(InputError, match="knows none of the 2 items"):
-        score_users(MODEL, [alone], tmp_path / "out", k=2)
+        scored([alone], tmp_path / "out", 2)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -115,10 +122,10 @@ def test_a_failure_midway_leaves_only_what_was_there(
 
     out = tmp_path / "out"
     if before:
-        score_users(MODEL, blocks(10), out, k=3)
+        scored(blocks(10), out, 3)
     contents = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(type(error)):
-        score_users(MODEL, failing(), out, k=5)
+        scored(failing(), out, 5)
     after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert after == contents
     assert [path.name for path in tmp_path.iterdir()] == (["out"] if before else [])
@@ -126,7 +133,7 @@ def test_a_failure_midway_leaves_only_what_was_there(
 
 def test_a_result_is_replaced_by_the_next(tmp_path: Path) -> None:
     for k in (3, 2):
-        score_users(MODEL, blocks(10), tmp_path / "out", k=k)
+        scored(blocks(10), tmp_path / "out", k)
     assert pd.read_parquet(tmp_path / "out" / PART)["rank"].max() == 2
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -139,23 +146,23 @@ def test_what_is_no_result_of_scoring_is_not_overwritten(kind: str, tmp_path: Pa
     theirs = out / "thesis.txt" if kind == "folder" else out
     theirs.write_text("mine")
     with pytest.raises(InputError, match=r"out (holds|is no folder).* choose another --out"):
-        score_users(MODEL, blocks(10), out, k=3)
+        scored(blocks(10), out, 3)
     assert theirs.read_text() == "mine"
 
 
 def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    assert score_users(MODEL, blocks(10), tmp_path / "out", k=3).users == USERS
+    assert scored(blocks(10), tmp_path / "out", 3).users == USERS
 
 
 def test_nobody_to_score_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no user to score"):
-        score_users(MODEL, [], tmp_path / "out", k=3)
+        scored([], tmp_path / "out", 3)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("k", [0, N_ITEMS + 1])
 def test_a_list_length_beyond_the_items_is_refused(k: int, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"choose 1 to {N_ITEMS}"):
-        score_users(MODEL, blocks(10), tmp_path / "out", k=k)
+        scored(blocks(10), tmp_path / "out", k)
     assert list(tmp_path.iterdir()) == []

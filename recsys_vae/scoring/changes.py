@@ -1,0 +1,113 @@
+"""Which histories are not what they were: a number that stands for a history, and the last run's.
+
+Legend: B users in the block, N stored entries.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet
+from scipy.sparse import csr_array
+
+from recsys_vae.errors import InputError, reason
+from recsys_vae.interactions import IdMap
+from recsys_vae.interactions.id_map import UNKNOWN
+from recsys_vae.scoring.histories import HistoryBlock, joined
+from recsys_vae.scoring.workplace import STATES
+
+Hashes = npt.NDArray[np.uint64]
+
+
+def history_hashes(given: csr_array) -> Hashes:
+    """Give a 64-bit number for each history, the same for the same items.
+
+    The sum of a mixed number for each item: SplitMix64's mixing function (Steele, Lea, Flood, Fast
+    Splittable Pseudorandom Number Generators, OOPSLA 2014). Two different histories of a user have
+    the same with a chance of 2^-64.
+
+    Args:
+        given: (B, I) histories.
+
+    >>> history_hashes(csr_array(np.float32([[1, 0], [0, 0]]))).tolist()[1]
+    0
+    """
+    mixed_N = (given.indices.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed_N = (mixed_N ^ (mixed_N >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed_N = (mixed_N ^ (mixed_N >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed_N ^= mixed_N >> np.uint64(31)
+    totals = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed_N, dtype=np.uint64)])
+    hashes: Hashes = totals[given.indptr[1:]] - totals[given.indptr[:-1]]
+    return hashes
+
+
+def state_table(users: Any, given: csr_array) -> pa.Table:
+    """Give what is remembered of histories: columns `user` and `history`."""
+    kind = pa.int64() if np.asarray(users).dtype.kind == "i" else pa.string()
+    return pa.table({"user": pa.array(users, kind), "history": pa.array(history_hashes(given))})
+
+
+@dataclass(slots=True)
+class Before:
+    """The histories of an earlier run: 8 bytes a user, and the ids.
+
+    Attributes:
+        users: of that run.
+        history: (users,) their histories' numbers.
+        unchanged: users of the present run that were left out so far.
+        met: users of that run that occurred in this one.
+    """
+
+    users: IdMap
+    history: Hashes
+    unchanged: int = 0
+    met: int = field(default=0)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Before":
+        """Read what a complete run left.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        try:
+            parts = [pa.parquet.read_table(path) for path in sorted(folder.glob(STATES))]
+            table = pa.concat_tables(parts)
+            users, history = table["user"].combine_chunks(), table["history"].to_numpy()
+            if pa.types.is_string(users.type):
+                users = users.cast(pa.large_string())
+            order = np.asarray(pa.compute.sort_indices(users))
+            return cls(IdMap.from_arrow(users.take(pa.array(order))), history[order])
+        except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+            raise InputError(
+                f"{folder} does not tell of which histories it was made ({reason(error)}): leave "
+                "out --since to score everybody"
+            ) from error
+
+    def changed(self, blocks: Iterator[HistoryBlock], size: int) -> Iterator[HistoryBlock]:
+        """Leave out users whose history is what it was.
+
+        Args:
+            blocks: all users.
+            size: users a block that is given.
+        """
+        waiting: list[HistoryBlock] = []
+        for block in blocks:
+            numbers = self.users.numbers(block.users, missing="mark")
+            known = numbers != UNKNOWN
+            same = known.copy()
+            same[known] = self.history[numbers[known]] == history_hashes(block.given)[known]
+            self.unchanged += int(same.sum())
+            self.met += int(known.sum())
+            waiting.append(block.rows(np.flatnonzero(~same)))
+            while sum(len(one.users) for one in waiting) >= size:
+                whole = joined(waiting)
+                yield whole.rows(np.arange(size))
+                waiting = [whole.rows(np.arange(size, len(whole.users)), counted=False)]
+        rest = joined(waiting) if waiting else None
+        if rest is not None and (len(rest.users) or rest.unknown or rest.below):
+            yield rest

@@ -1,0 +1,139 @@
+"""Histories in list form: Parquet with a user and a list of items in each row."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet
+
+from recsys_vae.errors import InputError
+from recsys_vae.ingest.columns import find_column
+from recsys_vae.ingest.pieces import Piece, pieces_of
+from recsys_vae.ingest.reading import UNREADABLE, ReadOptions, unreadable
+from recsys_vae.interactions import IdArray
+
+_ROWS_AT_ONCE: Final = 1 << 14
+
+
+@dataclass(frozen=True, slots=True)
+class ListRows:
+    """A Parquet file, or a folder of them, whose items come as lists.
+
+    Attributes:
+        pieces: the files.
+        reading: how their columns are named.
+    """
+
+    pieces: tuple[Piece, ...]
+    reading: ReadOptions
+
+    @classmethod
+    def of(cls, path: Path, reading: ReadOptions) -> Self | None:
+        """Take a file if it is in list form; None where it is in long form.
+
+        Raises:
+            InputError: it cannot be read, or lacks a column that is needed.
+        """
+        pieces = pieces_of(path, reading.format)
+        if any(piece.format != "parquet" for piece in pieces):
+            return None
+        rows = cls(pieces, reading)
+        kinds = {
+            _is_list(rows.schema(piece).field(rows.columns(piece)[1]).type) for piece in pieces
+        }
+        if len(kinds) > 1:
+            raise InputError(
+                f"{path} holds files with lists of items and files with one item a row: give a "
+                "folder of one kind"
+            )
+        return rows if kinds == {True} else None
+
+    def schema(self, piece: Piece) -> pa.Schema:
+        """Give a file's columns."""
+        try:
+            return pa.parquet.read_schema(piece.path)
+        except UNREADABLE as error:
+            raise unreadable(piece.name, error) from error
+
+    def columns(self, piece: Piece) -> tuple[str, str]:
+        """Find the columns of users and items.
+
+        Raises:
+            InputError: one is not there.
+        """
+        present = self.schema(piece).names
+        found = []
+        for role, others in (("user", []), ("item", ["items", "history"])):
+            named = getattr(self.reading.columns, role)
+            plural = next((one for one in others if one in present), None)
+            if named is None and plural is not None:
+                found.append(plural)
+                continue
+            one = find_column(role, named, present, piece.name, required=True)
+            assert one is not None  # it is required
+            found.append(one)
+        return found[0], found[1]
+
+    def batches(self) -> Iterator[tuple[IdArray, npt.NDArray[np.int64], pa.Array]]:
+        """Give users, how many items each has, and the items of all, some rows at a time.
+
+        Raises:
+            InputError: a user or an item is missing, or a file cannot be read.
+        """
+        for piece in self.pieces:
+            user, item = self.columns(piece)
+            before = 0
+            try:
+                with pa.parquet.ParquetFile(piece.path, pre_buffer=False) as file:
+                    for batch in file.iter_batches(_ROWS_AT_ONCE, columns=[user, item]):
+                        yield _row_by_row(batch.column(user), batch.column(item), piece, before)
+                        before += batch.num_rows
+            except UNREADABLE as error:
+                raise unreadable(piece.name, error) from error
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+
+
+def _row_by_row(
+    users: pa.Array, lists: Any, piece: Piece, before: int
+) -> tuple[IdArray, npt.NDArray[np.int64], pa.Array]:
+    if users.null_count:
+        row = int(np.argmax(np.asarray(users.is_null(), dtype=bool)))
+        raise InputError(
+            f"{piece.name}, row {before + row + 1}: the user id is missing: correct the row"
+        )
+    lengths = np.asarray(pa.compute.list_value_length(lists).fill_null(0), dtype=np.int64)
+    ids = pa.compute.list_flatten(lists)
+    if ids.null_count:
+        place = int(np.argmax(np.asarray(ids.is_null(), dtype=bool)))
+        row = int(np.searchsorted(np.cumsum(lengths), place, "right"))
+        raise InputError(
+            f"{piece.name}, row {before + row + 1}: an item id is missing: correct the row"
+        )
+    for what, array in (("user", users), ("item", ids)):
+        kind = array.type
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        textual = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        if not (textual or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+            raise InputError(
+                f"{piece.name}: {what} ids must be integers or strings, not {kind}: name another "
+                f"--{what}-column or convert it"
+            )
+    return _plain(users).to_numpy(zero_copy_only=False), lengths, _plain(ids)
+
+
+def _plain(ids: pa.Array) -> pa.Array:
+    """Make ids int64 or large_string."""
+    kind = ids.type.value_type if pa.types.is_dictionary(ids.type) else ids.type
+    if pa.types.is_null(kind):
+        return pa.array([], pa.large_string())
+    return ids.cast(pa.int64() if pa.types.is_integer(kind) else pa.large_string())
