@@ -86,6 +86,10 @@ class LatentDiffusionNetwork(Autoencoder):
         """Give logits_BI."""
         return self.vae.decode(z_BZ)
 
+    def decode_items(self, z_BZ: Tensor, items_BK: Tensor) -> Tensor:
+        """Give the logits of some items: logits_BK."""
+        return self.vae.decode_items(z_BZ, items_BK)
+
     def objective(self, batch: SparseBatch, kl_weight: float, noise: Noise) -> Objective:
         """Give the VAE's objective and the denoiser's, neither of which moves the other's weights.
 

@@ -19,10 +19,12 @@ from recsys_vae.models.base import FitOptions
 from recsys_vae.models.mult_dae import MultDAE, MultDAEConfig
 from recsys_vae.models.mult_vae import MultVAE, MultVAEConfig, MultVAENetwork
 from recsys_vae.models.plain_autoencoder import PlainAutoencoder, PlainAutoencoderConfig
+from recsys_vae.nn.gaussian import Distribution
 from recsys_vae.nn.noise import Noise
 from recsys_vae.nn.sparse_linear import SparseBatch
 from recsys_vae.training.batches import sparse_batch
 from recsys_vae.training.config import TrainingConfig
+from recsys_vae.training.records import Objective
 
 # Every item is taken by somebody, weights differ, and the last user has no history.
 _X = np.array([[1, 1, 0, 0, 2], [0, 0, 1, 0, 1], [1, 0, 0, 3, 0], [0, 0, 0, 0, 0]], dtype=float)
@@ -220,3 +222,32 @@ def test_scores_do_not_depend_on_the_variance(small: Interactions) -> None:
         if name.startswith("posterior"):
             value[len(value) // 2 :].add_(3.0)
     assert np.array_equal(model.score(small.matrix), before)
+
+
+class _Wrapped(Autoencoder):
+    """A network of which nothing is known but that it encodes and decodes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = _vae()
+
+    def encode(self, batch: SparseBatch) -> Distribution:
+        return self.inner.encode(batch)
+
+    def decode(self, z_BZ: Tensor) -> Tensor:
+        return self.inner.decode(z_BZ)
+
+    def objective(self, batch: SparseBatch, kl_weight: float, noise: Noise) -> Objective:
+        return self.inner.objective(batch, kl_weight, noise)
+
+
+@pytest.mark.parametrize("make", [_vae, _dae, _Wrapped])
+def test_some_items_are_decoded_as_among_all_by_any_network(
+    make: Callable[[], Autoencoder],
+) -> None:
+    network = make()
+    z_BZ = torch.from_numpy(np.random.default_rng(0).normal(size=(4, _Z)))
+    items_BK = torch.tensor([[0, 4], [1, 1], [3, 2], [2, 0]])
+    some_BK = network.decode_items(z_BZ, items_BK)
+    # A few additions of doubles in another order.
+    assert (some_BK - network.decode(z_BZ).gather(1, items_BK)).abs().max() < 1e-14
