@@ -1,6 +1,6 @@
 """What all autoencoders share: the shape of the network, and how one becomes a recommender.
 
-Legend: B users in the batch, I items, H hidden width, Z latent width.
+Legend: B users in the batch, I items, K items asked for, H hidden width, Z latent width.
 """
 
 from abc import ABC, abstractmethod
@@ -48,6 +48,15 @@ class Autoencoder(nn.Module, ABC):
         decoder = self.decoder
         assert isinstance(decoder, ItemDecoder)  # every member of the family names it so
         return decoder
+
+    def decode_items(self, z_BZ: Tensor, items_BK: Tensor) -> Tensor:
+        """Give the logits of some items, and decode no others: logits_BK.
+
+        Args:
+            z_BZ: latent points.
+            items_BK: int64, for each point its items, each within 0..I-1.
+        """
+        return self.item_decoder().of_items(z_BZ, items_BK)
 
     @abstractmethod
     def objective(self, batch: SparseBatch, kl_weight: float, noise: Noise) -> Objective:
@@ -189,24 +198,45 @@ class NeuralRecommender(ABC):
         return self
 
     @torch.inference_mode()
-    def score(self, given: csr_array) -> FloatMatrix:
-        """Score by the decoder's logits at the posterior mean: scores_BI."""
+    def posterior(self, given: csr_array) -> Distribution:
+        """Give q(z|x) of some users, as it is without dropout.
+
+        Args:
+            given: (B, I) histories.
+        """
         network = self.network
         network.eval()
         device = next(network.parameters()).device
-        batch = sparse_batch(csr_array(given, dtype=np.float32), device)
-        scores: FloatMatrix = network.decode(network.encode(batch).mean_BZ).float().cpu().numpy()
+        return network.encode(sparse_batch(csr_array(given, dtype=np.float32), device))
+
+    @torch.inference_mode()
+    def score(self, given: csr_array) -> FloatMatrix:
+        """Score by the decoder's logits at the posterior mean: scores_BI."""
+        posterior = self.posterior(given)
+        scores: FloatMatrix = self.network.decode(posterior.mean_BZ).float().cpu().numpy()
+        return scores
+
+    @torch.inference_mode()
+    def score_items(self, given: csr_array, items_BK: npt.NDArray[np.integer[Any]]) -> FloatMatrix:
+        """Score some items for each user, without scoring the others where that can be avoided.
+
+        Args:
+            given: (B, I) histories.
+            items_BK: each user's items, each within 0..I-1.
+
+        Returns:
+            scores_BK, those of `score` up to rounding.
+        """
+        z_BZ = self.posterior(given).mean_BZ
+        items = torch.from_numpy(items_BK.astype(np.int64)).to(z_BZ.device)
+        scores: FloatMatrix = self.network.decode_items(z_BZ, items).float().cpu().numpy()
         return scores
 
     @torch.inference_mode()
     def linear_scores(self, given: csr_array) -> LinearScores:
         """Give the decoder's last hidden layer at the posterior mean, and its item layer."""
-        network = self.network
-        network.eval()
-        device = next(network.parameters()).device
-        batch = sparse_batch(csr_array(given, dtype=np.float32), device)
-        decoder = network.item_decoder()
-        hidden_BH = decoder.hidden(network.encode(batch).mean_BZ)
+        decoder = self.network.item_decoder()
+        hidden_BH = decoder.hidden(self.posterior(given).mean_BZ)
         return LinearScores(hidden_BH, decoder.weight_IH, decoder.bias_I)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:

@@ -1,6 +1,6 @@
 """The two halves of an autoencoder over items: from a history down, and back up to the items.
 
-Legend: B users in the batch, I items, H hidden width, Z latent width.
+Legend: B users in the batch, I items, K items asked for, H hidden width, Z latent width.
 """
 
 from collections.abc import Sequence
@@ -156,6 +156,23 @@ class ItemDecoder(nn.Module):
     def forward(self, z_BZ: Tensor) -> Tensor:
         """Give logits_BI."""
         return torch.addmm(self.bias_I, self.hidden(z_BZ), self.weight_IH.T)
+
+    def of_items(self, z_BZ: Tensor, items_BK: Tensor) -> Tensor:
+        """Give the logits of some items only: K H multiply-adds a user instead of I H.
+
+        Args:
+            z_BZ: latent points.
+            items_BK: int64, for each point its items, each within 0..I-1.
+
+        Returns:
+            logits_BK, those of `forward` up to rounding.
+        """
+        hidden_BH = self.hidden(z_BZ)
+        logits_BK = self.bias_I[items_BK]
+        # Column by column: the rows of W for all places at once would take K times the memory.
+        for place, items_B in enumerate(items_BK.unbind(dim=1)):
+            logits_BK[:, place] += (hidden_BH * self.weight_IH[items_B]).sum(dim=1)
+        return logits_BK
 
     def nll(
         self, z_BZ: Tensor, target: SparseBatch, noise: Noise, *, frozen: bool = False

@@ -150,6 +150,20 @@ class Workplace:
             (self.out / name).unlink(missing_ok=True)
 
 
+def repeating(schema: pa.Schema) -> list[str]:
+    """Name the columns whose values come again and again, which a dictionary makes small.
+
+    Scores do not, and neither do users where each has one row: trying would only cost time.
+    """
+    alone = "rank" not in schema.names
+    columns = [field for field in schema if not (alone and field.name == "user")]
+    return [
+        f"{one.name}.list.element" if pa.types.is_list(one.type) else one.name
+        for one in columns
+        if one.name not in ("score", "scores", "history")
+    ]
+
+
 class PartWriter:
     """Writes one part, table by table, and beside it of which histories it was made."""
 
@@ -162,7 +176,7 @@ class PartWriter:
         """Append rows, as one row group."""
         if not self._writers:
             self._writers = [
-                pa.parquet.ParquetWriter(path, one.schema)
+                pa.parquet.ParquetWriter(path, one.schema, use_dictionary=repeating(one.schema))
                 for path, one in zip(self._paths, (table, states), strict=True)
             ]
         for writer, one in zip(self._writers, (table, states), strict=True):

@@ -60,7 +60,7 @@ class ScoreOptions:
     mask_seen: bool = True
     reading: ReadOptions = ReadOptions()
     unsorted: bool = False
-    users_per_block: int = 500
+    users_per_block: int = 1_024
     users_per_part: int = 100_000
     since: Path | None = None
 

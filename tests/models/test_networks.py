@@ -220,3 +220,15 @@ def test_scores_do_not_depend_on_the_variance(small: Interactions) -> None:
         if name.startswith("posterior"):
             value[len(value) // 2 :].add_(3.0)
     assert np.array_equal(model.score(small.matrix), before)
+
+
+@pytest.mark.parametrize("make", [_vae, _dae])
+def test_some_items_are_decoded_as_among_all_by_any_network(
+    make: Callable[[], Autoencoder],
+) -> None:
+    network = make()
+    z_BZ = torch.from_numpy(np.random.default_rng(0).normal(size=(4, _Z)))
+    items_BK = torch.tensor([[0, 4], [1, 1], [3, 2], [2, 0]])
+    some_BK = network.decode_items(z_BZ, items_BK)
+    # A few additions of doubles in another order.
+    assert (some_BK - network.decode(z_BZ).gather(1, items_BK)).abs().max() < 1e-14

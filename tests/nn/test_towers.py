@@ -193,3 +193,14 @@ def test_the_same_generator_seed_gives_the_same_weights() -> None:
 def test_a_sampled_softmax_goes_with_no_other_likelihood() -> None:
     with pytest.raises(ValueError, match="only the multinomial"):
         ItemDecoder(_I, [3], negatives=2, likelihood=Bernoulli())
+
+
+@pytest.mark.parametrize("widths", [[3], [3, 5]])
+def test_the_logits_of_some_items_are_those_among_all(widths: list[int]) -> None:
+    decoder = ItemDecoder(_I, widths).double()
+    initialise(decoder, torch.Generator().manual_seed(1))
+    z_BZ = torch.randn(4, 3, generator=torch.Generator().manual_seed(2)).double()
+    items_BK = torch.tensor([[0, 5], [3, 3], [2, 0], [1, 4]])
+    some_BK = decoder.of_items(z_BZ, items_BK)
+    # A few additions of doubles in another order.
+    assert (some_BK - decoder(z_BZ).gather(1, items_BK)).abs().max() < 1e-14

@@ -1,0 +1,124 @@
+"""Which items may be among a user's best, as far as rough scores can tell.
+
+Legend: B users in the block, I items, K list length, S strides of G items that share a maximum, N
+entries, that is pairs of a user and an item.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+_GROUP: Final = 16
+"""Items that share one maximum: as many strides of a row are compared at once."""
+_WORTH_IT: Final = 4
+"""Strides for each place of a list, below which items are compared one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Pairs of a user and an item, user by user.
+
+    Attributes:
+        users_N: rows of the block, ascending.
+        items_N: item numbers.
+    """
+
+    users_N: Tensor
+    items_N: Tensor
+
+    def of_users(self, rows: npt.NDArray[np.intp], n_users: int) -> "Candidates":
+        """Give those of some users, who are numbered anew."""
+        places_B = self.users_N.new_full((n_users,), -1)
+        chosen = torch.from_numpy(rows).to(places_B.device)
+        places_B[chosen] = torch.arange(len(rows), device=places_B.device)
+        users_N = places_B[self.users_N]
+        own_N = users_N >= 0
+        return Candidates(users_N[own_N], self.items_N[own_N])
+
+
+def candidates_of(
+    chunks: Iterator[tuple[Tensor, Tensor]], k: int, slack: Callable[[Tensor], Tensor]
+) -> Candidates:
+    """Find the items whose rough score is not certainly below the k-th best.
+
+    The maximum of G items is at most a score: the k-th largest of such maxima is at most the k-th
+    largest score. Only groups whose maximum is not below that, less the slack, are looked into.
+
+    Args:
+        chunks: item numbers (I,) and rough scores (B, I) of some items at a time, -inf where one
+            may not stand in a list; a chunk's memory may be used for the next.
+        k: list length.
+        slack: gives twice the error, (B,), of rough scores no larger in size than (B,) numbers.
+    """
+    best_BK: Tensor | None = None
+    limit_B = torch.empty(0)
+    users, items, values = list[Tensor](), list[Tensor](), list[Tensor]()
+    for numbers_I, rough_BI in chunks:
+        groups = _Groups.of(rough_BI, k)
+        known = [] if best_BK is None else [best_BK]
+        all_BS = torch.cat([*known, groups.maxima_BS, groups.rest_BI], dim=1)
+        best_BK = torch.topk(all_BS, min(k, all_BS.shape[1]), dim=1).values
+        limit_B = _limit(best_BK, k, slack)
+        for users_N, columns_N, values_N in groups.not_below(limit_B):
+            users.append(users_N)
+            items.append(numbers_I[columns_N])
+            values.append(values_N)
+    users_N, items_N = torch.cat(users), torch.cat(items)
+    # The limit has risen since the first of them were found.
+    kept_N = torch.cat(values) >= limit_B[users_N]
+    users_N, items_N = users_N[kept_N], items_N[kept_N]
+    order_N = torch.argsort(users_N, stable=True)
+    return Candidates(users_N[order_N], items_N[order_N])
+
+
+def _limit(best_BK: Tensor, k: int, slack: Callable[[Tensor], Tensor]) -> Tensor:
+    """Give the least rough score of a candidate, (B,): more than -inf, which is for no place."""
+    last_B = best_BK[:, -1] if best_BK.shape[1] == k else torch.full_like(best_BK[:, 0], -math.inf)
+    ends_B2 = torch.stack([best_BK[:, 0], last_B], dim=1)
+    near_B = ends_B2.masked_fill(torch.isneginf(ends_B2), 0.0).abs().amax(dim=1)
+    lowest = torch.finfo(torch.float32).min
+    limit_B: Tensor = (last_B - slack(near_B)).clamp_(min=lowest)
+    return limit_B
+
+
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """Rough scores, and the maxima of groups of them.
+
+    Item c, c + S, c + 2 S... share a maximum; those that are left over stand by themselves.
+
+    Attributes:
+        table_BGS: rough scores.
+        maxima_BS: over G, float32.
+        rest_BI: the scores behind the table, float32.
+    """
+
+    table_BGS: Tensor
+    maxima_BS: Tensor
+    rest_BI: Tensor
+
+    @classmethod
+    def of(cls, rough_BI: Tensor, k: int) -> "_Groups":
+        n_strides = rough_BI.shape[1] // _GROUP
+        group = _GROUP if n_strides >= _WORTH_IT * k else 1
+        n_strides = n_strides if group > 1 else rough_BI.shape[1]
+        table_BGS = rough_BI[:, : n_strides * group].view(-1, group, n_strides)
+        rest_BI = rough_BI[:, n_strides * group :].float()
+        return cls(table_BGS, table_BGS.amax(dim=1).float(), rest_BI)
+
+    def not_below(self, limit_B: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Give users, columns and values of the scores that are not below a user's limit."""
+        n_groups, n_strides = self.table_BGS.shape[1:]
+        users_M, strides_M = (self.maxima_BS >= limit_B[:, None]).nonzero(as_tuple=True)
+        values_MG = self.table_BGS.transpose(1, 2)[users_M, strides_M].float()
+        rows_N, groups_N = (values_MG >= limit_B[users_M, None]).nonzero(as_tuple=True)
+        columns_N = strides_M[rows_N] + n_strides * groups_N
+        yield users_M[rows_N], columns_N, values_MG[rows_N, groups_N]
+        users_N, places_N = (self.rest_BI >= limit_B[:, None]).nonzero(as_tuple=True)
+        yield users_N, places_N + n_groups * n_strides, self.rest_BI[users_N, places_N]

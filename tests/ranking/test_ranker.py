@@ -1,0 +1,66 @@
+"""Lists do not depend on who else is in the block, for any kind of model."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from recsys_vae.models.base import FitOptions, LinearRecommender, Recommender
+from recsys_vae.models.zoo import make_model
+from recsys_vae.ranking import ItemRules, Ranker, rank
+from tests.models.made_up import made_up
+
+MODELS: dict[str, dict[str, Any]] = {
+    "mult-vae": {"hidden": [16], "latent": 8, "training": {"epochs": 2, "batch_size": 16}},
+    "latent-diffusion": {"hidden": [16], "latent": 8, "training": {"epochs": 2, "batch_size": 16}},
+    "vq-vae": {"hidden": [16], "training": {"epochs": 2, "batch_size": 16}},
+    "als": {"factors": 8},
+    "bpr": {"factors": 8, "iterations": 5},
+    "ease": {},
+    "popularity": {},
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request: pytest.FixtureRequest) -> Recommender:
+    data = made_up(80, 60, 0.2, 1)
+    return make_model(request.param, MODELS[request.param]).fit(data, FitOptions(device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def given() -> csr_array:
+    matrix = made_up(300, 60, 0.2, 5).matrix.copy()
+    matrix.data[matrix.indptr[7] : matrix.indptr[8]] = 0
+    matrix.eliminate_zeros()
+    return csr_array(matrix)
+
+
+def test_which_models_are_products() -> None:
+    products = {name for name in MODELS if isinstance(make_model(name, {}), LinearRecommender)}
+    assert products == {"mult-vae", "latent-diffusion", "vq-vae", "als", "bpr"}
+
+
+def test_lists_are_those_of_the_scores(model: Recommender, given: csr_array) -> None:
+    rules = ItemRules.of(model.items, blocked=[3, 4])
+    fast = Ranker(model, 20, rules).lists(given)
+    plain = rank(model.score(given), given, 20, rules)
+    # Scores of one list may differ by rounding alone, and then stand the other way round.
+    assert np.allclose(fast.scores_BK, plain.scores_BK, rtol=1e-4, atol=1e-5)
+    assert (fast.items_BK == plain.items_BK).mean() > 0.99
+    assert ((fast.items_BK < 0) == (plain.items_BK < 0)).all()
+
+
+@pytest.mark.parametrize("size", [1, 7, 255, 256, 257])
+def test_a_list_is_the_same_in_any_block(model: Recommender, given: csr_array, size: int) -> None:
+    whole = Ranker(model, 10).lists(given)
+    ranker = Ranker(model, 10)
+    for start in range(0, 300 if size > 1 else 20, size):
+        some = ranker.lists(given[start : start + size])
+        assert np.array_equal(some.items_BK, whole.items_BK[start : start + size])
+        if isinstance(model, LinearRecommender):
+            assert np.array_equal(some.scores_BK, whole.scores_BK[start : start + size])
+
+
+def test_nobody_is_answered_with_nothing(model: Recommender) -> None:
+    assert Ranker(model, 4).lists(csr_array((0, 60), dtype=np.float32)).items_BK.shape == (0, 4)
