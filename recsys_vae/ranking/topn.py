@@ -128,27 +128,65 @@ def rank(
     """
     rules = rules or ItemRules()
     n_users, n_items = scores_BI.shape
+    check_length(k, n_items)
+    check_finite(scores_BI)
+    if rules.mask_seen:
+        rows = np.repeat(np.arange(n_users), np.diff(given.indptr))
+        scores_BI[rows, given.indices] = -np.inf
+    if rules.permitted_I is not None:
+        scores_BI[:, ~rules.permitted_I] = -np.inf
+    return best(scores_BI, k)
+
+
+def check_length(k: int, n_items: int) -> None:
+    """Refuse a list length that no list can have.
+
+    Raises:
+        InputError: k is not 1..I.
+    """
     if not 1 <= k <= n_items:
         raise InputError(f"k = {k} is out of range: choose 1 to {n_items}, the number of items")
+
+
+def check_finite(scores_BI: npt.NDArray[np.float32]) -> None:
+    """Refuse scores, as a model gave them, that have no order.
+
+    Raises:
+        NotFiniteError: a score is NaN or infinite.
+    """
     finite = np.isfinite(scores_BI).all(axis=1)
     if not finite.all():
         raise NotFiniteError(
             f"the scores of user {int(np.argmin(finite))} of the block are not finite: train the "
             "model again with a lower learning rate"
         )
-    if rules.mask_seen:
-        rows = np.repeat(np.arange(n_users), np.diff(given.indptr))
-        scores_BI[rows, given.indices] = -np.inf
-    if rules.permitted_I is not None:
-        scores_BI[:, ~rules.permitted_I] = -np.inf
+
+
+def best(scores_BI: npt.NDArray[np.float32], k: int) -> TopN:
+    """Give the best items of a block of users, in the order of `rank`.
+
+    Args:
+        scores_BI: finite, or -inf where an item must not stand in the list.
+        k: list length, 1..I.
+
+    >>> best(np.float32([[1, -np.inf, 1]]), 3).items_BK
+    array([[ 0,  2, -1]], dtype=int32)
+    """
     # One more than asked for shows whether equal scores straddle the end of a list.
-    wanted = min(k + 1, n_items)
+    wanted = min(k + 1, scores_BI.shape[1])
     values, items = torch.topk(torch.from_numpy(scores_BI), wanted, dim=1, sorted=True)
     values_BK, items_BK = values.numpy(), items.numpy()
-    tied = np.flatnonzero((values_BK[:, 1:] == values_BK[:, :-1]).any(axis=1))
+    equal = (values_BK[:, 1:] == values_BK[:, :-1]) & (values_BK[:, 1:] > -np.inf)
+    straddling = equal[:, k - 1] if wanted > k else np.zeros(len(equal), dtype=bool)
+    # All of these items belong to the list: only their order is open.
+    tied = np.flatnonzero(equal.any(axis=1) & ~straddling)
+    order = np.lexsort((items_BK[tied], -values_BK[tied]))
+    items_BK[tied] = np.take_along_axis(items_BK[tied], order, axis=1)
+    values_BK[tied] = np.take_along_axis(values_BK[tied], order, axis=1)
     values_BK, items_BK = values_BK[:, :k].copy(), items_BK[:, :k].astype(np.int32)
-    for start in range(0, len(tied), 64):
-        rows = tied[start : start + 64]
+    unclear = np.flatnonzero(straddling)
+    for start in range(0, len(unclear), 64):
+        rows = unclear[start : start + 64]
         order = np.argsort(-scores_BI[rows], axis=1, kind="stable")[:, :k]
         items_BK[rows] = order
         values_BK[rows] = np.take_along_axis(scores_BI[rows], order, axis=1)
