@@ -29,6 +29,7 @@ from recsys_vae.ranking.user_items import UserItems
 
 Scores = npt.NDArray[np.float32]
 _POOL: Final = 1_000
+_POOL_PER_PLACE: Final = 10
 _GROWTH: Final = 8
 _CELLS: Final = 1 << 24
 """Candidates held at once where more are looked for, at most."""
@@ -38,7 +39,7 @@ _MOST_QUOTAS: Final = 63
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Rules:
-    """Rules in terms of one model's items.
+    r"""Rules in terms of one model's items.
 
     Attributes:
         path: of the rule file, for messages.
@@ -55,6 +56,15 @@ class Rules:
         deny: what single users may not be given, or None.
         pins: items at fixed places, or None.
         lists: caps and quotas.
+
+    >>> from tempfile import mkdtemp
+    >>> from recsys_vae.ranking import read_rules
+    >>> path = Path(mkdtemp()) / "rules.toml"
+    >>> _ = path.write_text('[items]\ndeny = ["a"]')
+    >>> rules = Rules.compile(read_rules(path), IdMap.of(["a", "b", "c"]))
+    >>> given = csr_array((1, 3), dtype=np.float32)
+    >>> rules.apply(np.float32([[3, 2, 1]]), np.array(["u"]), given, 2).lists.items_BK
+    array([[1, 2]], dtype=int32)
     """
 
     path: Path
@@ -205,7 +215,7 @@ class Rules:
                     "a list: choose a longer list or a smaller count"
                 )
         if self.lists.binding:
-            return min(max(10 * k, _POOL), n_items)
+            return min(max(_POOL_PER_PLACE * k, _POOL), n_items)
         return min(k + (0 if self.pins is None else self.pins.most), n_items)
 
     def candidates(
@@ -303,8 +313,8 @@ def _list_rules(file: RuleFile, attributes: Attributes | None, n_items: int) -> 
             same = cap.value is None or label_of(cap.value) == label
             if cap.attribute == one.attribute and same and cap.count < one.count:
                 raise InputError(
-                    f"rules {file.path}, {key}: an at_most allows {cap.count} items with the "
-                    f"{one.attribute} '{label}': lower the count or raise that of at_most"
+                    f"rules {file.path}, {key}: an at_most allows no more than {cap.count} "
+                    f"with the {one.attribute} '{label}': lower the count or raise that of at_most"
                 )
         quotas.append(Quota(f"at_least {one.count} {one.attribute} {label}", member, one.count))
     if len(quotas) > _MOST_QUOTAS:

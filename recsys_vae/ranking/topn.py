@@ -180,9 +180,12 @@ def best(scores_BI: npt.NDArray[np.float32], k: int) -> TopN:
     straddling = equal[:, k - 1] if wanted > k else np.zeros(len(equal), dtype=bool)
     # All of these items belong to the list: only their order is open.
     tied = np.flatnonzero(equal.any(axis=1) & ~straddling)
-    order = np.lexsort((items_BK[tied], -values_BK[tied]))
-    items_BK[tied] = np.take_along_axis(items_BK[tied], order, axis=1)
-    values_BK[tied] = np.take_along_axis(values_BK[tied], order, axis=1)
+    # Sorted by the run of equal scores that an item is in, then by its number.
+    keys = items_BK[tied]
+    keys[:, 1:] |= np.cumsum(~equal[tied], axis=1) << 32
+    keys.sort(axis=1)
+    items_BK[tied] = keys & 0xFFFF_FFFF
+    values_BK[tied] = scores_BI[tied[:, None], items_BK[tied]]
     values_BK, items_BK = values_BK[:, :k].copy(), items_BK[:, :k].astype(np.int32)
     unclear = np.flatnonzero(straddling)
     for start in range(0, len(unclear), 64):
