@@ -4,6 +4,7 @@ Legend: B users in the block, N pins of these users.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,9 @@ from recsys_vae.ranking.known import KnownItems, texts_of
 from recsys_vae.ranking.rule_file import RuleFile
 from recsys_vae.ranking.rule_tables import RuleTable
 from recsys_vae.ranking.user_items import Numbers, UserItems
+
+_LONGEST: Final = 2**31
+"""No list has so many places."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,7 +120,7 @@ def pins_of(file: RuleFile, items: KnownItems) -> Pins | None:
 
 def _positions(table: RuleTable) -> Numbers:
     numbers = table.numbers("position")
-    wrong = ~((numbers >= 1) & (numbers == np.floor(numbers)))
+    wrong = ~((numbers >= 1) & (numbers == np.floor(numbers)) & (numbers < _LONGEST))
     table.refuse_rows(wrong, "the position must be a whole number from 1: correct it")
     return numbers.astype(np.int64)
 

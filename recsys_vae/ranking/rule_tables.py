@@ -45,7 +45,7 @@ class RuleTable:
         """
         array = self._column(column)
         kind = array.type
-        if pa.types.is_null(kind) or pa.types.is_string(kind):
+        if pa.types.is_null(kind):
             array = array.cast(pa.large_string())
         if not (pa.types.is_integer(array.type) or pa.types.is_large_string(array.type)):
             raise InputError(
@@ -83,13 +83,9 @@ class RuleTable:
             zone = kind.tz if pa.types.is_timestamp(kind) else None
             array = array.cast(pa.timestamp("ms", zone), safe=False).cast(pa.int64())
             return np.asarray(array.fill_null(missing), dtype=np.int64)
-        try:
-            texts = pa.chunked_array([array.cast(pa.string())])
-        except pa.ArrowException as error:
-            raise InputError(
-                f"{self.path}, column '{column}': {kind} is no time: write ISO times"
-            ) from error
-        times, absent, unread = text_times(texts)
+        if not (_is_number(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
+            raise InputError(f"{self.path}, column '{column}': {kind} is no time: write ISO times")
+        times, absent, unread = text_times(pa.chunked_array([array.cast(pa.string())]))
         self.refuse_rows(
             unread, f"'{column}' is no time: write it like 2026-01-31T12:00, or leave it empty"
         )
@@ -102,13 +98,14 @@ class RuleTable:
             InputError: the column is missing, or a value is no finite number.
         """
         array = self._column(column)
-        if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+        if pa.types.is_null(array.type):
+            array = array.cast(pa.float64())
+        if pa.types.is_large_string(array.type):
             array = pc.utf8_trim_whitespace(array)
             array = pc.if_else(pc.equal(array, ""), None, array)
-        elif not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
+        elif not _is_number(array.type):
             raise InputError(
-                f"{self.path}, column '{column}': {array.type} is no number: compare it by in or "
-                "not_in"
+                f"{self.path}, column '{column}': {array.type} is no number: convert it"
             )
         distinct = array.dictionary_encode()
         found = [_number(one) for one in distinct.dictionary.to_pylist()]
@@ -137,12 +134,11 @@ class RuleTable:
             rows = array.to_pylist()
             joined = [SEPARATOR.join(_label(one) for one in row or []) for row in rows]
             array = pa.array(joined, pa.large_string())
-        try:
-            distinct = array.dictionary_encode()
-        except pa.ArrowException as error:
+        if pa.types.is_nested(array.type) or pa.types.is_binary(array.type):
             raise InputError(
                 f"{self.path}, column '{column}': {kind} is no label: convert it to text"
-            ) from error
+            )
+        distinct = array.dictionary_encode()
         labels = [_labels(one) for one in distinct.dictionary.to_pylist()]
         codes = distinct.indices.fill_null(len(labels))
         return np.asarray(codes, dtype=np.int64), [*labels, ()]
@@ -168,6 +164,8 @@ class RuleTable:
             column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.nulls(0)
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
+        if pa.types.is_string(column.type) or pa.types.is_string_view(column.type):
+            column = column.cast(pa.large_string())
         return column
 
 
@@ -213,6 +211,12 @@ def _delimited(data: bytes, delimiter: str, path: Path) -> pa.Table:
         convert_options=pa.csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.large_string()), strings_can_be_null=False
         ),
+    )
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     )
 
 

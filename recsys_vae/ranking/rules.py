@@ -108,7 +108,8 @@ class Rules:
         permitted = permitted_items(file, known, attributes, moment)
         if permitted is not None and not permitted.any():
             raise InputError(
-                f"rules {file.path} leave no item to recommend at {moment.isoformat()}: relax one"
+                f"rules {file.path} leave no item to recommend at {moment.isoformat()}: relax one "
+                "of them"
             )
         return cls(
             path=file.path,

@@ -1,4 +1,5 @@
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,7 @@ def test_columns_of_parquet_are_written_as_labels(tmp_path: Path) -> None:
             "year": [1995.0, None, 1996.0],
             "new": [True, False, None],
             "tags": [["a", "b"], None, ["b"]],
+            "price": [Decimal("9.50"), None, Decimal("10.00")],
         }
     )
     frame.to_parquet(tmp_path / "a.parquet")
@@ -192,6 +194,7 @@ def test_columns_of_parquet_are_written_as_labels(tmp_path: Path) -> None:
         ('"new"\nin = ["false"]', ["i1"]),
         ('"tags"\nin = ["b"]', ["i0", "i2"]),
         ('"year"\nmin = 1995.5', ["i2"]),
+        ('"price"\nmin = 9.75', ["i2"]),
     ]:
         text = f'[attributes]\nfile = "a.parquet"\n[[require]]\nattribute = {rule}'
         assert lists(compiled(tmp_path, text), DOWN, N_ITEMS) == kept

@@ -201,6 +201,26 @@ def test_a_pool_that_is_too_small_is_told_of() -> None:
     assert made.exhausted_B[0]
 
 
+def test_an_item_that_is_among_the_best_does_not_come_again_for_a_quota() -> None:
+    made = one_user([9, 8, 7, 6, 5, 4], 3, ByHand(quotas=[({2, 5}, 2)]), size=3)
+    assert shown(made, 0).items == [0, 2, 5]
+    tied = one_user([1] * 6, 3, ByHand(quotas=[({2, 5}, 3)]), size=3)
+    assert shown(tied, 0).items == [0, 2, 5]
+
+
+def test_of_two_lists_that_lack_as_much_the_one_by_the_scores_counts() -> None:
+    rules = ByHand(caps=[({0, 5}, 1), ({5, 6}, 1)], quotas=[({5, 6}, 2)])
+    assert shown(one_user([7, 6, 5, 4, 3, 2, 1], 4, rules), 0).items == [0, 1, 2, 6]
+
+
+def test_a_pool_may_be_too_small_only_where_quotas_come_first() -> None:
+    # By the scores 0, 1 and 2 are the list, without item 5, which shares a cap with each of them.
+    rules = ByHand(caps=[({n, 5}, 1) for n in range(3)], quotas=[({5}, 1)])
+    made = one_user([9, 8, 7, 6, 5, 4, 3], 3, rules, size=4)
+    assert made.exhausted_B[0]
+    assert shown(one_user([9, 8, 7, 6, 5, 4, 3], 3, rules), 0).items == [3, 4, 5]
+
+
 def test_many_users_are_selected_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     scores = rng.normal(size=(50, 40)).astype(np.float32)
