@@ -233,7 +233,7 @@ def _times(
     missing = _flags(pc.is_null(column)) if column.null_count else None
     unread = None
     if _is_text(kind):
-        times, missing, unread = _text_times(column)
+        times, missing, unread = text_times(column)
     elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         zone = kind.tz if pa.types.is_timestamp(kind) else None
         utc = column.cast(pa.timestamp("ms", zone), safe=False).cast(pa.int64())
@@ -285,10 +285,15 @@ def _milliseconds(epoch: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return result
 
 
-def _text_times(
+def text_times(
     column: pa.ChunkedArray,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Read times that are text: ISO dates and times, or numbers where some row held none."""
+    """Read times that are text: ISO dates and times, or numbers where some row held none.
+
+    Returns:
+        (n,) milliseconds since 1970-01-01 UTC, (n,) where there is none, (n,) where the text is
+        no time.
+    """
     distinct = column.combine_chunks().dictionary_encode()
     if isinstance(distinct, pa.ChunkedArray):
         distinct = distinct.combine_chunks()

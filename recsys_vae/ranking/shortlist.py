@@ -21,7 +21,7 @@ from recsys_vae.errors import InputError
 from recsys_vae.nn.linear_scores import LinearScores
 from recsys_vae.nn.precision import multiplies_bfloat16
 from recsys_vae.ranking.rough import Candidates, candidates_of
-from recsys_vae.ranking.topn import PAD, ItemRules, TopN, refuse_not_finite
+from recsys_vae.ranking.topn import PAD, ItemRules, TopN, check_finite
 
 _ITEMS_AT_ONCE: Final = 1 << 15
 """Columns of the rough product that are held for a block; never the whole of a large catalogue."""
@@ -84,8 +84,8 @@ class Shortlist:
         rough = not precise and multiplies_bfloat16(weight_IH.device)
         self._kind = torch.bfloat16 if rough else torch.float32
         self._rounding = _ROUNDING_BF16 if rough else _ROUNDING_F32
-        refuse_not_finite(weight_IH)
-        refuse_not_finite(bias_I[None])
+        check_finite(weight_IH)
+        check_finite(bias_I[None])
         numbers_I = torch.arange(len(bias_I), device=bias_I.device)
         if self._rules.permitted_I is not None:
             permitted_I = torch.from_numpy(self._rules.permitted_I)
@@ -127,7 +127,7 @@ class Shortlist:
         if not 1 <= k <= n_items:
             raise InputError(f"k = {k} is out of range: choose 1 to {n_items}, the number of items")
         hidden_BH = users.hidden_BH
-        refuse_not_finite(hidden_BH)
+        check_finite(hidden_BH)
         lists = TopN(
             np.full((len(hidden_BH), k), PAD, np.int32),
             np.full((len(hidden_BH), k), -np.inf, np.float32),

@@ -129,40 +129,72 @@ def rank(
     """
     rules = rules or ItemRules()
     n_users, n_items = scores_BI.shape
-    if not 1 <= k <= n_items:
-        raise InputError(f"k = {k} is out of range: choose 1 to {n_items}, the number of items")
-    refuse_not_finite(torch.from_numpy(scores_BI))
+    check_length(k, n_items)
+    check_finite(scores_BI)
     if rules.mask_seen:
         rows = np.repeat(np.arange(n_users), np.diff(given.indptr))
         scores_BI[rows, given.indices] = -np.inf
     if rules.permitted_I is not None:
         scores_BI[:, ~rules.permitted_I] = -np.inf
+    return best(scores_BI, k)
+
+
+def check_length(k: int, n_items: int) -> None:
+    """Refuse a list length that no list can have.
+
+    Raises:
+        InputError: k is not 1..I.
+    """
+    if not 1 <= k <= n_items:
+        raise InputError(f"k = {k} is out of range: choose 1 to {n_items}, the number of items")
+
+
+def check_finite(scores_BI: npt.NDArray[np.float32] | torch.Tensor) -> None:
+    """Refuse scores, or what they are made of, as a model gave them, that have no order.
+
+    Raises:
+        NotFiniteError: a number is NaN or infinite.
+    """
+    numbers_BI = torch.as_tensor(scores_BI)
+    # A sum is finite only where all are; where it is not, it may have overflowed.
+    doubtful = torch.nonzero(~torch.isfinite(numbers_BI.sum(dim=1))).flatten()
+    for row in doubtful.tolist():
+        if not torch.isfinite(numbers_BI[row]).all():
+            raise NotFiniteError(
+                f"the scores of user {row} of the block are not finite: train the model again "
+                "with a lower learning rate"
+            )
+
+
+def best(scores_BI: npt.NDArray[np.float32], k: int) -> TopN:
+    """Give the best items of a block of users, in the order of `rank`.
+
+    Args:
+        scores_BI: finite, or -inf where an item must not stand in the list.
+        k: list length, 1..I.
+
+    >>> best(np.float32([[1, -np.inf, 1]]), 3).items_BK
+    array([[ 0,  2, -1]], dtype=int32)
+    """
     values, items, left_out = largest(torch.from_numpy(scores_BI), k)
-    values_BK, items_BK = values.numpy(), items.numpy().astype(np.int32)
-    # Among equal scores the item's number decides, also between the list and what it left out.
-    tied_B = (values_BK[:, 1:] == values_BK[:, :-1]).any(axis=1)
-    tied = np.flatnonzero(tied_B | (values_BK[:, -1] == left_out.numpy()))
-    values_BK = values_BK.copy()
-    for start in range(0, len(tied), 64):
-        rows = tied[start : start + 64]
+    values_BK, items_BK = values.numpy().copy(), items.numpy()
+    equal = (values_BK[:, 1:] == values_BK[:, :-1]) & (values_BK[:, 1:] > -np.inf)
+    # Equal scores at the end of a list may go on behind it.
+    straddling = (values_BK[:, -1] == left_out.numpy()) & (values_BK[:, -1] > -np.inf)
+    # All of these items belong to the list: only their order is open.
+    tied = np.flatnonzero(equal.any(axis=1) & ~straddling)
+    # Sorted by the run of equal scores that an item is in, then by its number.
+    keys = items_BK[tied]
+    keys[:, 1:] |= np.cumsum(~equal[tied], axis=1) << 32
+    keys.sort(axis=1)
+    items_BK[tied] = keys & 0xFFFF_FFFF
+    values_BK[tied] = scores_BI[tied[:, None], items_BK[tied]]
+    items_BK = items_BK.astype(np.int32)
+    unclear = np.flatnonzero(straddling)
+    for start in range(0, len(unclear), 64):
+        rows = unclear[start : start + 64]
         order = np.argsort(-scores_BI[rows], axis=1, kind="stable")[:, :k]
         items_BK[rows] = order
         values_BK[rows] = np.take_along_axis(scores_BI[rows], order, axis=1)
     items_BK[np.isneginf(values_BK)] = PAD
     return TopN(items_BK, values_BK)
-
-
-def refuse_not_finite(scores_BI: torch.Tensor) -> None:
-    """Refuse scores that cannot be ranked.
-
-    Raises:
-        NotFiniteError: a score is NaN or infinite.
-    """
-    # A sum is finite only where all are; where it is not, it may have overflowed.
-    doubtful = torch.nonzero(~torch.isfinite(scores_BI.sum(dim=1))).flatten()
-    for row in doubtful.tolist():
-        if not torch.isfinite(scores_BI[row]).all():
-            raise NotFiniteError(
-                f"the scores of user {row} of the block are not finite: train the model again "
-                "with a lower learning rate"
-            )
