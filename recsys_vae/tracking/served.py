@@ -15,9 +15,10 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from recsys_vae.interactions.interactions import csr_from_pairs
 from recsys_vae.models.base import Recommender
 from recsys_vae.models.zoo import load_model
-from recsys_vae.ranking import ItemRules, rank
+from recsys_vae.ranking import ItemRules, Ranker
 
-_BLOCK = 1_000
+_BLOCK = 1_024
+_RANKERS = 4
 
 
 class ServedRecommender(PythonModel):  # type: ignore[misc] # MLflow is not checked
@@ -26,6 +27,7 @@ class ServedRecommender(PythonModel):  # type: ignore[misc] # MLflow is not chec
     def load_context(self, context: PythonModelContext) -> None:
         """Load the model; it needs no training data."""
         self.model: Recommender = load_model(Path(context.artifacts["model"]))
+        self._rankers: dict[tuple[int, bool], Ranker] = {}
 
     def predict(
         self,
@@ -48,7 +50,7 @@ class ServedRecommender(PythonModel):  # type: ignore[misc] # MLflow is not chec
         params = params or {}
         items = self.model.items
         k = min(int(params.get("k", 10)), len(items))
-        rules = ItemRules(mask_seen=bool(params.get("mask_seen", True)))
+        ranker = self._ranker(k, mask_seen=bool(params.get("mask_seen", True)))
         histories = [_as_list(one) for one in model_input["history"]]
         answers: list[dict[str, Any]] = []
         for start in range(0, len(histories), _BLOCK):
@@ -59,7 +61,7 @@ class ServedRecommender(PythonModel):  # type: ignore[misc] # MLflow is not chec
             known = numbers >= 0
             ones = np.ones(int(known.sum()), dtype=np.float32)
             given = csr_from_pairs(rows[known], numbers[known], ones, (len(block), len(items)))
-            lists = rank(self.model.score(given), given, k, rules)
+            lists = ranker.lists(given)
             for row, length in enumerate(lists.lengths):
                 answers.append(
                     {
@@ -68,6 +70,16 @@ class ServedRecommender(PythonModel):  # type: ignore[misc] # MLflow is not chec
                     }
                 )
         return pd.DataFrame(answers, columns=["items", "scores"])
+
+    def _ranker(self, k: int, *, mask_seen: bool) -> Ranker:
+        """Give the ranker for these parameters, which prepares the items once."""
+        asked = (k, mask_seen)
+        if asked not in self._rankers:
+            # A server is asked for few lengths; whoever asks for many must not fill the memory.
+            if len(self._rankers) > _RANKERS:
+                self._rankers.clear()
+            self._rankers[asked] = Ranker(self.model, k, ItemRules(mask_seen=mask_seen))
+        return self._rankers[asked]
 
 
 def _as_list(history: Sequence[Any] | None) -> list[Any]:
