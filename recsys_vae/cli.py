@@ -12,6 +12,7 @@ import click
 from recsys_vae import __version__
 from recsys_vae.cli_datasets import datasets
 from recsys_vae.cli_judging import compare, evaluate, leaderboard
+from recsys_vae.cli_lists import recommend, score
 from recsys_vae.cli_models import models
 from recsys_vae.errors import InputError
 from recsys_vae.options import (
@@ -19,7 +20,6 @@ from recsys_vae.options import (
     COLUMNS,
     FITTING,
     FRESH,
-    RULES,
     SEED,
     SPLITTING,
     TITLES,
@@ -178,85 +178,8 @@ for verb in (evaluate, compare, leaderboard):
     cli.add_command(verb)
 
 
-@cli.command()
-@click.option("--model", required=True, help="folder or MLflow URI (models:/recsys-vae@challenger)")
-@path_option("--histories", required=True, help="file of interactions, or stored interactions")
-@click.option("--users", callback=comma_separated, help="user ids, comma-separated")
-@click.option("--first", type=click.IntRange(1), default=3, help="how many, where none are named")
-@click.option("--k", type=int, default=10, help="list length")
-@RULES
-@TITLES
-@COLUMNS
-@path_option("--out", help="file to write: .csv, .parquet or .jsonl; default: the screen only")
-def recommend(**values: Any) -> None:
-    """Make lists for named users.
-
-    Example: recsys-vae recommend --model outputs/mult-vae --histories ratings.csv --users 1,7
-    """
-    from recsys_vae.steps import console
-    from recsys_vae.steps.recommend import RecommendOptions
-    from recsys_vae.steps.recommend import recommend as step
-
-    names = (
-        "model", "histories", "users", "first", "k", "allow", "block", "mask_seen", "items", "out"
-    )  # fmt: skip
-    chosen = {name: values[name] for name in names}
-    done = step(RecommendOptions(reading=read_options(values), **chosen))
-    click.echo(console.lists(done))
-    if done.unknown:
-        click.echo(f"\nleft out of the histories: {done.unknown} items the model does not know")
-    if values["out"] is not None:
-        click.echo(f"\nwritten: {values['out']}")
-
-
-@cli.command()
-@click.option("--model", required=True, help="folder or MLflow URI (models:/recsys-vae@challenger)")
-@path_option("--histories", required=True, help="file of interactions, or stored interactions")
-@click.option("--k", type=int, default=100, help="list length")
-@RULES
-@COLUMNS
-@click.option(
-    "--unsorted", type=bool, is_flag=False, flag_value="true", default=False,
-    help="rows are not grouped by user: sort them in memory",
-)  # fmt: skip
-@click.option(
-    "--form", type=click.Choice(["long", "list"]), default="long",
-    help="a row a user and rank (user, rank, item, score), or a row a user (user, items, scores)",
-)  # fmt: skip
-@click.option(
-    "--users-per-block", type=click.IntRange(1), default=1_024,
-    help="scored at once; changes no list",
-)  # fmt: skip
-@click.option("--users-per-part", type=click.IntRange(1), default=100_000, help="users of a file")
-@path_option("--since", help="earlier result: score only users whose history has changed since")
-@path_option("--out", required=True, help="folder to write; appears when complete")
-def score(**values: Any) -> None:
-    """Make lists for every user, streamed, into a folder of Parquet files.
-
-    Killed, the same command goes on after the last complete file.
-
-    Example: recsys-vae score --model outputs/mult-vae --histories all.parquet --out outputs/lists
-    """
-    from recsys_vae.steps.score import ScoreOptions
-    from recsys_vae.steps.score import score as step
-
-    names = (
-        "model", "histories", "k", "form", "allow", "block", "mask_seen", "unsorted",
-        "users_per_block", "users_per_part", "since", "out",
-    )  # fmt: skip
-    done = step(
-        ScoreOptions(reading=read_options(values), **{name: values[name] for name in names}),
-        lambda line: click.echo(line, err=True),
-    )
-    counts = done.counts
-    if done.unchanged is not None:
-        click.echo(f"{done.unchanged:,} users left out, whose history is what it was")
-    click.echo(
-        f"{counts.users:,} users ({counts.without_history:,} without known history, "
-        f"{counts.short_lists:,} with short lists), {counts.rows:,} rows; left out of the "
-        f"histories: {counts.unknown_items:,} rows with unknown items, "
-        f"{counts.below_threshold:,} others not above the threshold\nwritten: {values['out']}"
-    )
+for verb in (recommend, score):
+    cli.add_command(verb)
 
 
 @cli.command(name="main")

@@ -1,6 +1,7 @@
 """Options that several verbs share, and how they are read."""
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:  # at run time these imports would slow every --help
     from recsys_vae.ingest.cleaning import CleaningOptions
     from recsys_vae.ingest.reading import ReadOptions
     from recsys_vae.splitting import SplitOptions
+    from recsys_vae.steps.lists import ListOptions
 
 
 class Verb(click.Command):
@@ -200,7 +202,39 @@ RULES = options(
     click.option(
         "--mask-seen", type=bool, default=True, help="leave out what the user has already taken"
     ),
-)
+    path_option("--rules", help="TOML file of rules, instead of the three above (docs/rules.md)"),
+    click.option("--at", help="time at which the rules ask what is available; default: now"),
+    click.option(
+        "--rerank", help="choose from ten times as many: mmr:0.7, dpp:1, calibrate:0.5"
+    ),
+    click.option(
+        "--explore", type=click.IntRange(0), help="seed of a draw from what the model believes"
+    ),
+    click.option(
+        "--explain", type=click.IntRange(0, 100), default=0,
+        help="name so many items of the history as reasons for each place",
+    ),
+)  # fmt: skip
+
+
+def list_options(values: dict[str, Any]) -> "ListOptions":
+    """Gather the values of `RULES` and `TITLES`.
+
+    Raises:
+        InputError: --at is no time.
+    """
+    from recsys_vae.steps.lists import ListOptions
+
+    at = None
+    if values["at"] is not None:
+        try:
+            at = datetime.fromisoformat(values["at"])
+        except ValueError as error:
+            raise InputError(
+                f"--at {values['at']} is no time: write it like 2026-12-24 or 2026-12-24T18:00"
+            ) from error
+    names = ("allow", "block", "mask_seen", "rules", "rerank", "explore", "explain", "items")
+    return ListOptions(at=at, **{name: values[name] for name in names})
 
 
 def read_options(values: dict[str, Any]) -> "ReadOptions":

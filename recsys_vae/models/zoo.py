@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from recsys_vae.errors import InputError, reason
@@ -147,7 +148,13 @@ def _settings(config: type[BaseModel], prefix: str = "") -> list[str]:
     return names or ["(none)"]
 
 
-def save_model(model: Recommender, folder: Path, *, data: dict[str, Any] | None = None) -> None:
+def save_model(
+    model: Recommender,
+    folder: Path,
+    *,
+    data: dict[str, Any] | None = None,
+    counts_I: npt.NDArray[np.int64] | None = None,
+) -> None:
     """Write a fitted model into `folder`, which appears only when complete.
 
     The folder holds JSON, safetensors and the item ids; it needs no training data and no pickle.
@@ -156,12 +163,15 @@ def save_model(model: Recommender, folder: Path, *, data: dict[str, Any] | None 
         model: fitted.
         folder: is created, or replaced as a whole.
         data: what should be remembered of the training data, such as the rating threshold.
+        counts_I: how many training users took each item, for rules that ask for it.
 
     Raises:
         InputError: the disk is full, or `folder` holds something else.
     """
     with atomic_folder(folder, CONTENTS) as temporary:
         arrays = {name: np.ascontiguousarray(value) for name, value in model.arrays().items()}
+        if counts_I is not None:
+            arrays[_COUNTS] = counts_I
         try:
             save_file(arrays, temporary / WEIGHTS)
         except SafetensorError as error:
@@ -182,6 +192,8 @@ def save_model(model: Recommender, folder: Path, *, data: dict[str, Any] | None 
         write_json(temporary / MANIFEST, manifest)
 
 
+_COUNTS: Final = "recsys_vae.item_counts"
+"""Name of an array beside the model's own."""
 _REMEDY: Final = "train one with 'recsys-vae train'"
 
 
@@ -231,6 +243,15 @@ def trained_seed(folder: Path) -> int | None:
     return seed if isinstance(seed, int) else None
 
 
+def trained_counts(folder: Path) -> npt.NDArray[np.int64] | None:
+    """Give how many training users took each item, if that was saved with the model."""
+    with safe_open(folder / WEIGHTS, framework="np") as weights:
+        found: npt.NDArray[np.int64] | None = (
+            weights.get_tensor(_COUNTS) if _COUNTS in weights.keys() else None  # noqa: SIM118
+        )
+    return found
+
+
 def load_model(folder: Path) -> Recommender:
     """Read a model that `save_model` wrote.
 
@@ -244,7 +265,9 @@ def load_model(folder: Path) -> Recommender:
         items = load_ids(folder / ITEMS)
         if items.fingerprint != manifest["items_fingerprint"]:
             raise ValueError("its items do not match their fingerprint")
-        return model.restore(items, load_file(folder / WEIGHTS))
+        arrays = load_file(folder / WEIGHTS)
+        arrays.pop(_COUNTS, None)
+        return model.restore(items, arrays)
     except (
         OSError, KeyError, TypeError, ValueError, RuntimeError, MemoryError, SafetensorError
     ) as error:  # fmt: skip

@@ -1,6 +1,7 @@
 """Score every user of a history file into Parquet, part by part, in bounded memory."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -14,7 +15,7 @@ from tqdm import tqdm
 from recsys_vae import __version__
 from recsys_vae.errors import InputError
 from recsys_vae.models.base import Recommender
-from recsys_vae.ranking import ItemRules, Ranker, TopN
+from recsys_vae.ranking import Made, Making, Ranker
 from recsys_vae.scoring.changes import state_table
 from recsys_vae.scoring.histories import HistoryBlock
 from recsys_vae.scoring.overlap import Behind, read_ahead
@@ -35,6 +36,7 @@ class ScoreCounts:
         rows: list places that are filled.
         unknown_items: rows of the history left out because the model does not know the item.
         below_threshold: rows left out because their rating is not above the threshold.
+        relaxed: by rule, users for whom it could not be kept.
     """
 
     users: int = 0
@@ -43,10 +45,12 @@ class ScoreCounts:
     rows: int = 0
     unknown_items: int = 0
     below_threshold: int = 0
+    relaxed: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, block: HistoryBlock, lists: TopN) -> "ScoreCounts":
+    def of(cls, block: HistoryBlock, made: Made) -> "ScoreCounts":
         """Count one block."""
+        lists = made.lists
         return cls(
             len(block.users),
             int((np.diff(block.given.indptr) == 0).sum()),
@@ -54,12 +58,15 @@ class ScoreCounts:
             int(lists.lengths.sum()),
             block.unknown,
             block.below,
+            made.relaxed,
         )
 
     def add(self, other: "ScoreCounts") -> None:
         """Add another's counts."""
         for name, value in asdict(other).items():
-            setattr(self, name, getattr(self, name) + value)
+            if name != "relaxed":
+                setattr(self, name, getattr(self, name) + value)
+        self.relaxed = dict(Counter(self.relaxed) + Counter(other.relaxed))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +99,7 @@ def score_users(
     model: Recommender,
     blocks: Iterable[HistoryBlock],
     result: Result,
-    rules: ItemRules | None = None,
+    making: Making | None = None,
     *,
     may_be_empty: bool = False,
 ) -> ScoreCounts:
@@ -105,7 +112,7 @@ def score_users(
         model: fitted.
         blocks: histories, the same ones in the same blocks whenever a call is repeated.
         result: what to write.
-        rules: what may stand in a list.
+        making: how lists are made beyond the order of the scores.
         may_be_empty: whether it is no error that there is nobody to score.
 
     Returns:
@@ -125,7 +132,7 @@ def score_users(
         **result.identity,
     }
     with Workplace.open(result.out, identity) as place:
-        work = _Work(Ranker(model, result.k, rules), result, place)
+        work = _Work(Ranker(model, result.k, making), result, place)
         counts, n_parts = work.all_parts(read_ahead(iter(blocks)))
         if not counts.users and not may_be_empty:
             raise InputError("there is no user to score: give a history file with rows")
@@ -198,9 +205,9 @@ class _Work:
         with self._place.part(number) as writer, Behind() as behind:
             group = _Group(writer)
             for block in part:
-                lists = self._ranker.lists(block.given)
-                counts.add(ScoreCounts.of(block, lists))
-                behind.do(partial(self._write, group, block, lists))
+                made = self._ranker.make(block.users, block.given)
+                counts.add(ScoreCounts.of(block, made))
+                behind.do(partial(self._write, group, block, made))
                 self.scored += len(block.users)
                 self._bar.update(len(block.users))
             behind.do(group.flush)
@@ -213,13 +220,13 @@ class _Work:
             writer.note(asdict(counts))
         return counts
 
-    def _write(self, group: "_Group", block: HistoryBlock, lists: TopN) -> None:
-        items = self._ranker.model.items
+    def _write(self, group: "_Group", block: HistoryBlock, made: Made) -> None:
+        items, lists = self._ranker.model.items, made.lists
         if self._result.form == "long":
-            table = long_table(block.users, lists, items)
+            table = long_table(block.users, lists, items, made.because)
         else:
             empty_B = np.diff(block.given.indptr) == 0
-            table = list_table(block.users, lists, items, empty_B)
+            table = list_table(block.users, lists, items, empty_B, made.because)
         group.add(table, state_table(block.users, block.given), int(lists.lengths.sum()))
 
 

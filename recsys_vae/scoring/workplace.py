@@ -87,13 +87,21 @@ class Workplace:
         finally:
             lock.release()
 
+    @staticmethod
+    def begun(out: Path) -> dict[str, Any]:
+        """Give the identity of what was begun and not completed; empty: nothing was."""
+        path = out.with_name(f"{out.name}.unfinished") / _IDENTITY
+        if not path.exists():
+            return {}
+        return read_json(path, what="an unfinished result", remedy="delete its folder")
+
     def _claim(self, identity: dict[str, Any]) -> None:
         check_replaceable(self.folder, (*CONTENTS, ".*.partial-*"))
         path = self.folder / _IDENTITY
         if not path.exists():
             write_json(path, identity)
             return
-        begun = read_json(path, what="an unfinished result", remedy="delete its folder")
+        begun = self.begun(self.out)
         known = json.loads(json.dumps(identity))
         other = next((name for name in known if begun.get(name) != known[name]), None)
         if other is not None:
@@ -160,7 +168,7 @@ def repeating(schema: pa.Schema) -> list[str]:
     return [
         f"{one.name}.list.element" if pa.types.is_list(one.type) else one.name
         for one in columns
-        if one.name not in ("score", "scores", "history")
+        if one.name not in ("score", "scores", "history", "because")
     ]
 
 

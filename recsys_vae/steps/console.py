@@ -189,7 +189,7 @@ def lists(recommended: Recommended) -> str:
         mostly = f"; mostly {tastes}" if tastes else ""
         rows = recommended.frame[recommended.frame["user"] == user]
         named = [name for name in ("title", "genres") if name in rows and rows[name].any()]
-        columns = ["rank", "item", *named, "score"]
+        columns = ["rank", "item", *named, "score", *(["because"] if "because" in rows else [])]
         body = rows[columns].to_string(index=False, float_format="{:.3f}".format)
         note = " (short: too few items are left)" if user in recommended.short else ""
         blocks.append(f"user {user}, who took {shown or 'nothing'}{more}{mostly}{note}\n{body}")

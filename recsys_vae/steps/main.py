@@ -16,6 +16,7 @@ from recsys_vae.steps.evaluate import CONTENTS as EVALUATION_CONTENTS
 from recsys_vae.steps.evaluate import Judged, evaluate_models
 from recsys_vae.steps.ingest import CONTENTS as DATA_CONTENTS
 from recsys_vae.steps.ingest import INTERACTIONS, ITEMS, Ingested, IngestOptions, ingest
+from recsys_vae.steps.lists import ListOptions
 from recsys_vae.steps.recipes import Recipe
 from recsys_vae.steps.recommend import Recommended, RecommendOptions, recommend
 from recsys_vae.steps.score import ScoreOptions, score
@@ -150,7 +151,7 @@ def run_main(options: MainOptions, say: Callable[[str], None] = lambda _line: No
                 model=str(first.folder),
                 histories=out / "split" / "test-given",
                 k=k,
-                items=titles if titles.is_file() else None,
+                lists=ListOptions(items=titles if titles.is_file() else None),
                 out=out / "lists" / "examples.csv",
             )
         )

@@ -1,5 +1,6 @@
 """recommend: lists for named users, to read or to hand on."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,9 @@ from recsys_vae.ingest.readers import read_interactions
 from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.interactions import IdArray, IdMap, Interactions, load_interactions
 from recsys_vae.interactions.store import MANIFEST
-from recsys_vae.ranking import Ranker
 from recsys_vae.scoring.histories import stored_blocks
 from recsys_vae.scoring.tables import long_table
-from recsys_vae.steps.lists import list_maker
+from recsys_vae.steps.lists import ListOptions, list_maker
 from recsys_vae.tracking.runs import step_run
 
 
@@ -33,10 +33,7 @@ class RecommendOptions:
         users: ids to recommend for; empty: the first `first` users of the histories.
         first: how many users where none are named.
         k: list length.
-        allow: only these items; empty: all.
-        block: not these items.
-        mask_seen: whether items of the history are left out.
-        items: a file of titles, or None.
+        lists: how lists are made; its file of items also has the titles.
         reading: what the files do not say about themselves.
         out: file to write, `.csv`, `.parquet` or `.jsonl`; None: screen only.
     """
@@ -46,10 +43,7 @@ class RecommendOptions:
     users: tuple[str, ...] = ()
     first: int = 3
     k: int = 10
-    allow: tuple[str, ...] = ()
-    block: tuple[str, ...] = ()
-    mask_seen: bool = True
-    items: Path | None = None
+    lists: ListOptions = ListOptions()
     reading: ReadOptions = ReadOptions()
     out: Path | None = None
 
@@ -64,6 +58,7 @@ class Recommended:
         genres: genres of the same items, empty where none are known.
         short: users whose list is shorter than k.
         unknown: interactions of these users whose item the model does not know.
+        relaxed: by rule, users for whom it could not be kept.
     """
 
     frame: pd.DataFrame
@@ -71,6 +66,7 @@ class Recommended:
     genres: dict[Any, list[str]]
     short: list[Any]
     unknown: int
+    relaxed: dict[str, int]
 
 
 def recommend(options: RecommendOptions) -> Recommended:
@@ -87,24 +83,26 @@ def recommend(options: RecommendOptions) -> Recommended:
             f"--out {options.out} has the unknown suffix '{options.out.suffix}': "
             f"choose {', '.join(_WRITERS)}"
         )
-    for given in (options.histories, options.items):
+    for given in (options.histories, options.lists.items):
         if options.out is not None and given is not None and same_file(options.out, given):
             raise InputError(f"--out {options.out} is also an input: choose another --out")
     with step_run("recommend") as run:
-        made = list_maker(options)
-        model, threshold, rules = made.model, made.threshold, made.rules
+        made = list_maker(options.model, options.lists, options.reading)
+        model, threshold = made.model, made.threshold
         known = _histories(options, threshold)
         rows = _chosen(known.users, options)
         catalogue = Catalogue.empty()
-        if options.items is not None:
-            catalogue = read_catalogue(options.items, options.reading)
-        ranker = Ranker(model, options.k, rules)
+        if options.lists.items is not None:
+            catalogue = read_catalogue(options.lists.items, options.reading)
+        ranker, relaxed = made.ranker(options.k), Counter[str]()
         tables, short, unknown = [], list[Any](), 0
         asked = known.rows(rows)
         for block in stored_blocks(asked, model.items):
             unknown += block.unknown
-            lists = ranker.lists(block.given)
-            tables.append(long_table(block.users, lists, model.items))
+            one = ranker.make(block.users, block.given)
+            lists = one.lists
+            relaxed += Counter(one.relaxed)
+            tables.append(long_table(block.users, lists, model.items, one.because))
             short += block.users[lists.short].tolist()
         if unknown and unknown == len(asked):
             raise InputError(
@@ -115,6 +113,8 @@ def recommend(options: RecommendOptions) -> Recommended:
         if len(catalogue.frame):
             frame["title"] = pd.Series(catalogue.titles(frame["item"]), frame.index, object)
             frame["genres"] = pd.Series(catalogue.genres(frame["item"]), frame.index, object)
+        if "because" in frame:
+            frame["because"] = [_reasons(some, catalogue) for some in frame["because"]]
         if options.out is not None:
             with atomic_file(options.out) as temporary:
                 _WRITERS[options.out.suffix](frame, temporary)
@@ -124,7 +124,14 @@ def recommend(options: RecommendOptions) -> Recommended:
         taken = [known.items.ids(known.matrix[[row]].indices) for row in rows]
         titles = {user: catalogue.titles(ids) for user, ids in zip(users, taken, strict=True)}
         genres = {user: catalogue.genres(ids) for user, ids in zip(users, taken, strict=True)}
-        return Recommended(frame, titles, genres, short, unknown)
+        return Recommended(frame, titles, genres, short, unknown, dict(relaxed))
+
+
+def _reasons(some: Any, catalogue: Catalogue) -> str:
+    titles = catalogue.titles([one["item"] for one in some])
+    return ", ".join(
+        f"{title} ({one['share']:.0%})" for title, one in zip(titles, some, strict=True)
+    )
 
 
 def same_file(one: Path, other: Path) -> bool:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,8 +24,8 @@ from recsys_vae.scoring.batch import Result, ScoreCounts, score_users
 from recsys_vae.scoring.changes import Before
 from recsys_vae.scoring.histories import HistoryBlock, HistorySource, stored_blocks
 from recsys_vae.scoring.tables import Form
-from recsys_vae.scoring.workplace import CONTENTS, MANIFEST
-from recsys_vae.steps.lists import ListMaker, list_maker
+from recsys_vae.scoring.workplace import CONTENTS, MANIFEST, Workplace
+from recsys_vae.steps.lists import ListOptions, list_maker
 from recsys_vae.tracking.runs import step_run
 
 
@@ -39,9 +40,7 @@ class ScoreOptions:
         out: the folder to write.
         k: list length.
         form: "long", a row a user and rank, or "list", a row a user.
-        allow: only these items; empty: all.
-        block: not these items.
-        mask_seen: whether items of the history are left out.
+        lists: how lists are made.
         reading: what the files do not say about themselves.
         unsorted: whether the file's rows are not grouped by user and must be sorted in memory.
         users_per_block: users scored at once; it does not change the lists.
@@ -55,9 +54,7 @@ class ScoreOptions:
     out: Path
     k: int = 100
     form: Form = "long"
-    allow: tuple[str, ...] = ()
-    block: tuple[str, ...] = ()
-    mask_seen: bool = True
+    lists: ListOptions = ListOptions()
     reading: ReadOptions = ReadOptions()
     unsorted: bool = False
     users_per_block: int = 1_024
@@ -72,10 +69,12 @@ class Scored:
     Attributes:
         counts: of the users that were scored.
         unchanged: users left out because their history is what it was; None: nobody was asked.
+        unknown: ids and labels of the rules that the model does not know, counted by rule.
     """
 
     counts: ScoreCounts
     unchanged: int | None
+    unknown: dict[str, int]
 
 
 def score(options: ScoreOptions, say: Callable[[str], None] = lambda _line: None) -> Scored:
@@ -95,8 +94,8 @@ def score(options: ScoreOptions, say: Callable[[str], None] = lambda _line: None
     """
     check_replaceable(options.out, CONTENTS)
     with step_run("score") as run:
-        made = list_maker(options)
-        settings = _settings(options, made)
+        made = list_maker(options.model, _same_moment(options), options.reading)
+        settings = made.settings
         before = None if options.since is None else _before(options.since, settings)
         identity = {**settings, "histories": _fingerprint(options.histories)}
         identity["since"] = None if options.since is None else str(options.since)
@@ -119,26 +118,26 @@ def score(options: ScoreOptions, say: Callable[[str], None] = lambda _line: None
             if before is not None:
                 blocks = before.changed(blocks, options.users_per_block)
             counts = score_users(
-                made.model, blocks, result, made.rules, may_be_empty=before is not None
+                made.model, blocks, result, made.making, may_be_empty=before is not None
             )
         run.params("score", {"model": options.model, "k": options.k})
         run.metrics({"users": counts.users, "rows": counts.rows})
         run.artifact(options.out / MANIFEST)
-        return Scored(counts, None if before is None else before.unchanged)
+        unchanged = None if before is None else before.unchanged
+        return Scored(counts, unchanged, made.unknown)
 
 
-def _settings(options: ScoreOptions, made: ListMaker) -> dict[str, Any]:
-    """Give all that decides about a list, but for the history."""
-    return {
-        "model_fingerprint": made.fingerprint,
-        "threshold": made.threshold,
-        "allow": list(options.allow),
-        "block": list(options.block),
-        "mask_seen": options.mask_seen,
-    }
+def _same_moment(options: ScoreOptions) -> ListOptions:
+    """Judge availability as of when an unfinished run judged it, if there is one to go on with."""
+    begun = Workplace.begun(options.out).get("at")
+    if options.lists.rules is None or options.lists.at is not None or not begun:
+        return options.lists
+    return replace(options.lists, at=datetime.fromisoformat(begun))
 
 
 def _before(since: Path, settings: dict[str, Any]) -> Before:
+    # What is available changes from run to run; the lists of others are then of another day.
+    settings = {name: value for name, value in settings.items() if name != "at"}
     remedy = "give the folder of a complete result, or leave out --since to score everybody"
     manifest = read_json(since / MANIFEST, what="a result of scoring", remedy=remedy)
     other = next(

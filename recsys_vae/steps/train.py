@@ -5,6 +5,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from recsys_vae.evaluation.evaluate import mean_metric
 from recsys_vae.files import check_replaceable
 from recsys_vae.models.base import FitOptions, Recommender
@@ -102,7 +104,8 @@ def train(
         validation = mean_metric(model, parts.validation, VALIDATION_METRIC)
         threshold = parts.description.get("threshold")
         data = {"threshold": threshold, "train": parts.train.fingerprint, "seed": seed}
-        save_model(model, out, data=data)
+        counts_I = np.bincount(parts.train.matrix.indices, minlength=len(parts.train.items))
+        save_model(model, out, data=data, counts_I=counts_I)
         run.metrics({"fit_seconds": seconds, f"validation_{VALIDATION_METRIC}": validation})
         uri = log_model(model, out)
         if register is not None:

@@ -15,7 +15,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from recsys_vae.interactions.interactions import csr_from_pairs
 from recsys_vae.models.base import Recommender
 from recsys_vae.models.zoo import load_model
-from recsys_vae.ranking import ItemRules, Ranker
+from recsys_vae.ranking import ItemRules, Making, Ranker
 
 _BLOCK = 1_024
 _RANKERS = 4
@@ -78,7 +78,9 @@ class ServedRecommender(PythonModel):  # type: ignore[misc] # MLflow is not chec
             # A server is asked for few lengths; whoever asks for many must not fill the memory.
             if len(self._rankers) > _RANKERS:
                 self._rankers.clear()
-            self._rankers[asked] = Ranker(self.model, k, ItemRules(mask_seen=mask_seen))
+            self._rankers[asked] = Ranker(
+                self.model, k, Making(rules=ItemRules(mask_seen=mask_seen))
+            )
         return self._rankers[asked]
 
 

@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 
 from recsys_vae.models.base import FitOptions, LinearRecommender, Recommender
 from recsys_vae.models.zoo import make_model
-from recsys_vae.ranking import ItemRules, Ranker, rank
+from recsys_vae.ranking import ItemRules, Making, Ranker, rank
 from tests.models.made_up import made_up
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -43,7 +43,7 @@ def test_which_models_are_products() -> None:
 
 def test_lists_are_those_of_the_scores(model: Recommender, given: csr_array) -> None:
     rules = ItemRules.of(model.items, blocked=[3, 4])
-    fast = Ranker(model, 20, rules).lists(given)
+    fast = Ranker(model, 20, Making(rules=rules)).lists(given)
     plain = rank(model.score(given), given, 20, rules)
     # Scores of one list may differ by rounding alone, and then stand the other way round.
     assert np.allclose(fast.scores_BK, plain.scores_BK, rtol=1e-4, atol=1e-5)

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from recsys_vae.errors import InputError
 from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions
-from recsys_vae.ranking import ItemRules, rank
+from recsys_vae.ranking import ItemRules, Making, rank
 from recsys_vae.scoring.batch import Result, ScoreCounts, score_users
 from recsys_vae.scoring.histories import HistoryBlock, stored_blocks
 from recsys_vae.scoring.workplace import MANIFEST, part_name
@@ -42,7 +42,8 @@ def blocks(users_per_block: int) -> Iterator[HistoryBlock]:
 def scored(
     given: Iterable[HistoryBlock], out: Path, k: int, rules: ItemRules | None = None, **more: Any
 ) -> ScoreCounts:
-    return score_users(MODEL, given, Result(out=out, k=k, **more), rules)
+    making = Making(rules=rules or ItemRules())
+    return score_users(MODEL, given, Result(out=out, k=k, **more), making)
 
 
 def one_by_one(k: int, rules: ItemRules | None) -> list[tuple[str, int, str, float]]:
@@ -83,6 +84,7 @@ def test_the_manifest_counts_what_went_in_and_out(users_per_block: int, tmp_path
         "rows": len(frame),
         "unknown_items": 0,
         "below_threshold": 0,
+        "relaxed": {},
     }
     assert counts.rows == int(np.minimum(k, N_ITEMS - taken).sum())
     assert (manifest["model"], manifest["k"], manifest["note"]) == ("neighbours", k, "ä")

@@ -1,0 +1,111 @@
+"""The verbs that make lists: for some users to look at, and for all users."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from recsys_vae.options import (
+    COLUMNS,
+    RULES,
+    TITLES,
+    Verb,
+    comma_separated,
+    list_options,
+    path_option,
+    read_options,
+)
+
+
+@click.command(cls=Verb)
+@click.option("--model", required=True, help="folder or MLflow URI (models:/recsys-vae@challenger)")
+@path_option("--histories", required=True, help="file of interactions, or stored interactions")
+@click.option("--users", callback=comma_separated, help="user ids, comma-separated")
+@click.option("--first", type=click.IntRange(1), default=3, help="how many, where none are named")
+@click.option("--k", type=int, default=10, help="list length")
+@RULES
+@TITLES
+@COLUMNS
+@path_option("--out", help="file to write: .csv, .parquet or .jsonl; default: the screen only")
+def recommend(**values: Any) -> None:
+    """Make lists for named users.
+
+    Example: recsys-vae recommend --model outputs/mult-vae --histories ratings.csv --users 1,7
+    """
+    from recsys_vae.steps import console
+    from recsys_vae.steps.recommend import RecommendOptions
+    from recsys_vae.steps.recommend import recommend as step
+
+    names = ("model", "histories", "users", "first", "k", "out")
+    chosen = {name: values[name] for name in names}
+    done = step(
+        RecommendOptions(lists=list_options(values), reading=read_options(values), **chosen)
+    )
+    click.echo(console.lists(done))
+    _echo_rules({}, done.relaxed)
+    if done.unknown:
+        click.echo(f"\nleft out of the histories: {done.unknown} items the model does not know")
+    if values["out"] is not None:
+        click.echo(f"\nwritten: {values['out']}")
+
+
+@click.command(cls=Verb)
+@click.option("--model", required=True, help="folder or MLflow URI (models:/recsys-vae@challenger)")
+@path_option("--histories", required=True, help="file of interactions, or stored interactions")
+@click.option("--k", type=int, default=100, help="list length")
+@RULES
+@TITLES
+@COLUMNS
+@click.option(
+    "--unsorted", type=bool, is_flag=False, flag_value="true", default=False,
+    help="rows are not grouped by user: sort them in memory",
+)  # fmt: skip
+@click.option(
+    "--form", type=click.Choice(["long", "list"]), default="long",
+    help="a row a user and rank (user, rank, item, score), or a row a user (user, items, scores)",
+)  # fmt: skip
+@click.option(
+    "--users-per-block", type=click.IntRange(1), default=1_024,
+    help="scored at once; changes no list",
+)  # fmt: skip
+@click.option("--users-per-part", type=click.IntRange(1), default=100_000, help="users of a file")
+@path_option("--since", help="earlier result: score only users whose history has changed since")
+@path_option("--out", required=True, help="folder to write; appears when complete")
+def score(**values: Any) -> None:
+    """Make lists for every user, streamed, into a folder of Parquet files.
+
+    Killed, the same command goes on after the last complete file.
+
+    Example: recsys-vae score --model outputs/mult-vae --histories all.parquet --out outputs/lists
+    """
+    from recsys_vae.steps.score import ScoreOptions
+    from recsys_vae.steps.score import score as step
+
+    names = (
+        "model", "histories", "k", "form", "unsorted", "users_per_block", "users_per_part", "since",
+        "out",
+    )  # fmt: skip
+    chosen = {name: values[name] for name in names}
+    done = step(
+        ScoreOptions(lists=list_options(values), reading=read_options(values), **chosen),
+        lambda line: click.echo(line, err=True),
+    )
+    counts = done.counts
+    _echo_rules(done.unknown, counts.relaxed)
+    if done.unchanged is not None:
+        click.echo(f"{done.unchanged:,} users left out, whose history is what it was")
+    click.echo(
+        f"{counts.users:,} users ({counts.without_history:,} without known history, "
+        f"{counts.short_lists:,} with short lists), {counts.rows:,} rows; left out of the "
+        f"histories: {counts.unknown_items:,} rows with unknown items, "
+        f"{counts.below_threshold:,} others not above the threshold\nwritten: {values['out']}"
+    )
+
+
+def _echo_rules(unknown: Mapping[str, int], relaxed: Mapping[str, int]) -> None:
+    """Say what the rules name that is not there, and for whom they could not be kept."""
+    for rule, count in unknown.items():
+        click.echo(f"note: {count:,} of the ids or labels of rule {rule} are unknown to the model")
+    for rule, count in relaxed.items():
+        if count:
+            click.echo(f"note: rule {rule} could not be kept for {count:,} users")
