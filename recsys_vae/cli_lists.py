@@ -69,6 +69,10 @@ def recommend(**values: Any) -> None:
     help="scored at once; changes no list",
 )  # fmt: skip
 @click.option("--users-per-part", type=click.IntRange(1), default=100_000, help="users of a file")
+@click.option(
+    "--skip-damaged", type=bool, is_flag=False, flag_value="true", default=False,
+    help="leave files of a folder out that cannot be read, and tell of them",
+)  # fmt: skip
 @path_option("--since", help="earlier result: score only users whose history has changed since")
 @path_option("--out", required=True, help="folder to write; appears when complete")
 def score(**values: Any) -> None:
@@ -83,7 +87,7 @@ def score(**values: Any) -> None:
 
     names = (
         "model", "histories", "k", "form", "unsorted", "users_per_block", "users_per_part", "since",
-        "out",
+        "skip_damaged", "out",
     )  # fmt: skip
     chosen = {name: values[name] for name in names}
     done = step(
@@ -91,6 +95,8 @@ def score(**values: Any) -> None:
         lambda line: click.echo(line, err=True),
     )
     counts = done.counts
+    for why in done.damaged:
+        click.echo(f"note: left out: {why}")
     _echo_rules(done.unknown, counts.relaxed)
     if done.unchanged is not None:
         click.echo(f"{done.unchanged:,} users left out, whose history is what it was")

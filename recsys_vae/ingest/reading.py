@@ -35,6 +35,7 @@ class ReadOptions:
         header: whether the first line of text names the columns; None: found out.
         quote: the character around fields that hold delimiters; "" for none.
         encoding: of text, by Python's name for it.
+        leave_out: files of a folder that are passed over.
     """
 
     columns: ColumnNames = ColumnNames()
@@ -43,6 +44,7 @@ class ReadOptions:
     header: bool | None = None
     quote: str = '"'
     encoding: str = "utf-8"
+    leave_out: frozenset[Path] = frozenset()
 
     def __post_init__(self) -> None:
         """Refuse characters that no parser could tell apart."""

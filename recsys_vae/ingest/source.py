@@ -63,10 +63,31 @@ class FileSource:
             InputError: a file cannot be read, or lacks a column that is needed.
         """
         for piece in pieces_of(self.path, self.options.format):
+            if piece.path in self.options.leave_out:
+                continue
             try:
                 yield from _reader(piece, self.options)(piece, self.options, roles)
             except UNREADABLE as error:
                 raise unreadable(piece.name, error) from error
+
+
+def damaged_files(path: Path, options: ReadOptions) -> dict[Path, str]:
+    """Read every file of a folder to its end, and give those that cannot be, with the reason.
+
+    Args:
+        path: the folder, or a file.
+        options: what the files do not say about themselves.
+    """
+    damaged: dict[Path, str] = {}
+    for piece in pieces_of(path, options.format):
+        try:
+            for _ in in_order(_reader(piece, options)(piece, options, ROLES)):
+                pass
+        except InputError as error:
+            damaged[piece.path] = str(error)
+        except UNREADABLE as error:
+            damaged[piece.path] = str(unreadable(piece.name, error))
+    return damaged
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from recsys_vae.ranking.item_vectors import ItemVectors, model_vectors
 from recsys_vae.ranking.rerank import Reranking, rerank
 from recsys_vae.ranking.rules import Rules
 from recsys_vae.ranking.shortlist import Shortlist
-from recsys_vae.ranking.topn import ItemRules, TopN, best, check_finite, rank
+from recsys_vae.ranking.topn import ItemRules, NotFiniteError, TopN, best, check_finite, rank
 
 _SCORED_AT_ONCE: Final = 256
 _POOL: Final = 10
@@ -128,6 +128,12 @@ class Ranker:
             InputError: k is out of range, or the model cannot do what was asked for.
             NotFiniteError: a score is NaN or infinite.
         """
+        try:
+            return self._made(users, given)
+        except NotFiniteError as error:
+            raise NotFiniteError(repr(users.tolist()[error.row]), error.row) from error
+
+    def _made(self, users: IdArray, given: csr_array) -> Made:
         relaxed: dict[str, int] = {}
         if self.making.plain:
             lists = self.lists(given)

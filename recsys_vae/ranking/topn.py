@@ -20,7 +20,20 @@ PAD = -1
 
 
 class NotFiniteError(InputError):
-    """A model gave a score that is NaN or infinite."""
+    """A model gave a score that is NaN or infinite.
+
+    Args:
+        user: the user, or the row in the block where it is not known who that is.
+        row: in the block.
+    """
+
+    def __init__(self, user: object, row: int) -> None:
+        """Write the sentence."""
+        self.row = row
+        super().__init__(
+            f"the scores of user {user} are not finite: train the model again with a lower "
+            "learning rate"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +173,7 @@ def check_finite(scores_BI: npt.NDArray[np.float32] | torch.Tensor) -> None:
     doubtful = torch.nonzero(~torch.isfinite(numbers_BI.sum(dim=1))).flatten()
     for row in doubtful.tolist():
         if not torch.isfinite(numbers_BI[row]).all():
-            raise NotFiniteError(
-                f"the scores of user {row} of the block are not finite: train the model again "
-                "with a lower learning rate"
-            )
+            raise NotFiniteError(f"{row} of the block", row)
 
 
 def best(scores_BI: npt.NDArray[np.float32], k: int) -> TopN:

@@ -38,7 +38,9 @@ class ListRows:
         Raises:
             InputError: it cannot be read, or lacks a column that is needed.
         """
-        pieces = pieces_of(path, reading.format)
+        pieces = tuple(
+            one for one in pieces_of(path, reading.format) if one.path not in reading.leave_out
+        )
         if any(piece.format != "parquet" for piece in pieces):
             return None
         rows = cls(pieces, reading)

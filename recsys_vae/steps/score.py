@@ -18,6 +18,7 @@ from recsys_vae.files import check_replaceable, read_json
 from recsys_vae.ingest.pieces import pieces_of
 from recsys_vae.ingest.readers import read_interactions
 from recsys_vae.ingest.reading import ReadOptions
+from recsys_vae.ingest.source import damaged_files
 from recsys_vae.interactions import IdMap, load_interactions
 from recsys_vae.interactions.store import MANIFEST as INTERACTIONS_MANIFEST
 from recsys_vae.scoring.batch import Result, ScoreCounts, score_users
@@ -45,6 +46,8 @@ class ScoreOptions:
         unsorted: whether the file's rows are not grouped by user and must be sorted in memory.
         users_per_block: users scored at once; it does not change the lists.
         users_per_part: users of a file.
+        skip_damaged: whether files of a folder of histories that cannot be read are left out, and
+            told of; each is read twice then.
         since: an earlier result of the same model and options; only users whose history is
             another than there are scored.
     """
@@ -59,6 +62,7 @@ class ScoreOptions:
     unsorted: bool = False
     users_per_block: int = 1_024
     users_per_part: int = 100_000
+    skip_damaged: bool = False
     since: Path | None = None
 
 
@@ -70,11 +74,13 @@ class Scored:
         counts: of the users that were scored.
         unchanged: users left out because their history is what it was; None: nobody was asked.
         unknown: ids and labels of the rules that the model does not know, counted by rule.
+        damaged: what is wrong with files that were left out.
     """
 
     counts: ScoreCounts
     unchanged: int | None
     unknown: dict[str, int]
+    damaged: list[str]
 
 
 def score(options: ScoreOptions, say: Callable[[str], None] = lambda _line: None) -> Scored:
@@ -96,6 +102,10 @@ def score(options: ScoreOptions, say: Callable[[str], None] = lambda _line: None
     with step_run("score") as run:
         made = list_maker(options.model, _same_moment(options), options.reading)
         settings = made.settings
+        damaged = damaged_files(options.histories, options.reading) if options.skip_damaged else {}
+        if damaged:
+            leave_out = frozenset(damaged)
+            options = replace(options, reading=replace(options.reading, leave_out=leave_out))
         before = None if options.since is None else _before(options.since, settings)
         identity = {**settings, "histories": _fingerprint(options.histories)}
         identity["since"] = None if options.since is None else str(options.since)
@@ -109,6 +119,7 @@ def score(options: ScoreOptions, say: Callable[[str], None] = lambda _line: None
             manifest={
                 "model_uri": options.model,
                 "histories_path": str(options.histories),
+                "damaged": {path.name: why for path, why in damaged.items()},
                 **identity,
             },
             progress=True,
@@ -124,7 +135,7 @@ def score(options: ScoreOptions, say: Callable[[str], None] = lambda _line: None
         run.metrics({"users": counts.users, "rows": counts.rows})
         run.artifact(options.out / MANIFEST)
         unchanged = None if before is None else before.unchanged
-        return Scored(counts, unchanged, made.unknown)
+        return Scored(counts, unchanged, made.unknown, list(damaged.values()))
 
 
 def _same_moment(options: ScoreOptions) -> ListOptions:

@@ -159,6 +159,23 @@ def test_what_cannot_be_is_said_in_a_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_damaged_file_of_a_folder_is_refused_or_left_out(home: Path, tmp_path: Path) -> None:
+    frame = pd.read_csv(home / "histories.csv")
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    frame[frame["user"] < 30].to_parquet(folder / "a.parquet")
+    frame[frame["user"] >= 30].to_parquet(folder / "b.parquet")
+    whole = (folder / "b.parquet").read_bytes()
+    (folder / "b.parquet").write_bytes(whole[:-20])
+    refused = run(home, "score", "--out", str(tmp_path / "out"), histories=str(folder))
+    assert "b.parquet" in str(refused.exception)
+    assert not (tmp_path / "out").exists()
+    scores = scored(home, tmp_path / "out", "--skip-damaged", histories=str(folder))
+    assert scores["user"].max() < 30
+    manifest = json.loads((tmp_path / "out" / MANIFEST).read_text())
+    assert list(manifest["damaged"]) == ["b.parquet"]
+
+
 def test_only_what_changed_is_scored(home: Path, tmp_path: Path) -> None:
     scored(home, tmp_path / "before")
     frame = pd.read_csv(home / "histories.csv")
