@@ -65,7 +65,7 @@ def recommend(**values: Any) -> None:
     help="a row a user and rank (user, rank, item, score), or a row a user (user, items, scores)",
 )  # fmt: skip
 @click.option(
-    "--users-per-block", type=click.IntRange(1), default=1_024,
+    "--users-per-block", type=click.IntRange(1), default=2_048,
     help="scored at once; changes no list",
 )  # fmt: skip
 @click.option("--users-per-part", type=click.IntRange(1), default=100_000, help="users of a file")

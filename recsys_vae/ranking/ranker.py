@@ -27,7 +27,7 @@ from recsys_vae.ranking.rules import Rules
 from recsys_vae.ranking.shortlist import Shortlist
 from recsys_vae.ranking.topn import ItemRules, NotFiniteError, TopN, best, check_finite, rank
 
-_SCORED_AT_ONCE: Final = 256
+_SCORED_AT_ONCE: Final = 512
 _POOL: Final = 10
 """Candidates for each place of a re-ranked list."""
 

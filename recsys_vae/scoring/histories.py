@@ -86,7 +86,7 @@ class HistorySource:
     path: Path
     reading: ReadOptions = ReadOptions()
     threshold: float | None = None
-    users_per_block: int = 1_024
+    users_per_block: int = 2_048
 
     def blocks(self, items: IdMap) -> Iterator[HistoryBlock]:
         """Stream the users in the file's order.
@@ -241,7 +241,7 @@ class _Runs:
 
 
 def stored_blocks(
-    interactions: Interactions, items: IdMap, *, users_per_block: int = 1_024
+    interactions: Interactions, items: IdMap, *, users_per_block: int = 2_048
 ) -> Iterator[HistoryBlock]:
     """Give the users of stored interactions, in blocks.
 

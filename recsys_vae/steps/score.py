@@ -60,7 +60,7 @@ class ScoreOptions:
     lists: ListOptions = ListOptions()
     reading: ReadOptions = ReadOptions()
     unsorted: bool = False
-    users_per_block: int = 1_024
+    users_per_block: int = 2_048
     users_per_part: int = 100_000
     skip_damaged: bool = False
     since: Path | None = None
