@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy.sparse import csr_array
 
 from recsys_vae.models.base import FitOptions, LinearRecommender, Recommender
 from recsys_vae.models.zoo import make_model
-from recsys_vae.ranking import ItemRules, Making, Ranker, rank
+from recsys_vae.ranking import ItemRules, Making, NotFiniteError, Ranker, rank
 from tests.models.made_up import made_up
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -60,6 +61,37 @@ def test_a_list_is_the_same_in_any_block(model: Recommender, given: csr_array, s
         assert np.array_equal(some.items_BK, whole.items_BK[start : start + size])
         if isinstance(model, LinearRecommender):
             assert np.array_equal(some.scores_BK, whole.scores_BK[start : start + size])
+
+
+def test_the_number_of_threads_changes_no_list(model: Recommender, given: csr_array) -> None:
+    before = torch.get_num_threads()
+    made = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            made.append(Ranker(model, 10).lists(given))
+    finally:
+        torch.set_num_threads(before)
+    assert all(np.array_equal(one.items_BK, made[0].items_BK) for one in made)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_score_that_is_not_finite_names_the_user(bad: float) -> None:
+    data = made_up(30, 20, 0.3, 1)
+    model = make_model("als", {"factors": 4}).fit(data, FitOptions(device="cpu"))
+
+    class Broken:
+        name, items, folds_in = "broken", model.items, True
+
+        def score(self, given: csr_array) -> Any:
+            scores = model.score(given)
+            scores[3, 5] = bad
+            return scores
+
+    broken: Any = Broken()
+    users = np.array([f"user-{n}" for n in range(30)], dtype=object)
+    with pytest.raises(NotFiniteError, match="the scores of user 'user-3' are not finite"):
+        Ranker(broken, 4).make(users, data.matrix)
 
 
 def test_nobody_is_answered_with_nothing(model: Recommender) -> None:

@@ -1,5 +1,6 @@
 """A run that is broken off goes on where it was and ends with the bytes of an unbroken one."""
 
+import errno
 import json
 import os
 import signal
@@ -149,6 +150,29 @@ def test_a_damaged_part_is_named(tmp_path: Path) -> None:
     part.write_bytes(part.read_bytes()[:-9])
     with pytest.raises(InputError, match=r"part-00001\.parquet is damaged .* delete it"):
         score_users(MODEL, blocks(), result(tmp_path))
+
+
+def test_a_full_disk_leaves_what_was_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, bytes], form: Any
+) -> None:
+    from recsys_vae.scoring import workplace
+
+    write, tables = workplace.PartWriter.write, 0
+
+    def full(self: Any, table: Any, states: Any) -> None:
+        nonlocal tables
+        tables += 1
+        if tables == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, table, states)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workplace.PartWriter, "write", full)
+        with pytest.raises(OSError, match="No space left"):
+            score_users(MODEL, blocks(), result(tmp_path, form=form))
+    assert len(list((tmp_path / "out.unfinished").glob("part-*"))) == 2
+    score_users(MODEL, blocks(), result(tmp_path, form=form))
+    assert files(tmp_path / "out") == unbroken
 
 
 def test_two_at_a_time_do_not_share_a_folder(tmp_path: Path) -> None:
