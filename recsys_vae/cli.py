@@ -11,7 +11,7 @@ import click
 
 from recsys_vae import __version__
 from recsys_vae.cli_datasets import datasets
-from recsys_vae.cli_judging import compare, evaluate, leaderboard
+from recsys_vae.cli_judging import compare, evaluate, kl_curve, leaderboard
 from recsys_vae.cli_lists import recommend, score
 from recsys_vae.cli_models import models
 from recsys_vae.errors import InputError
@@ -174,7 +174,7 @@ def train(**values: Any) -> None:
     exit_if_joined()
 
 
-for verb in (evaluate, compare, leaderboard):
+for verb in (evaluate, compare, leaderboard, kl_curve):
     cli.add_command(verb)
 
 

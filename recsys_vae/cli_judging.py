@@ -110,3 +110,27 @@ def leaderboard(**values: Any) -> None:
     click.echo(console.comparison(done))
     table = f", table: {values['table']}" if values["table"] else ""
     click.echo(f"written: {values['out']} (all metrics: evaluation/metrics.csv){table}")
+
+
+@click.command(name="kl-curve", cls=Verb, context_settings=SHOWN)
+@path_option("--split", required=True, help="folder that 'split' wrote")
+@click.option("--recipe", default="beta-vae", help="a recipe of a beta-vae")
+@click.option(
+    "--betas", callback=comma_separated, default="0.1,0.2,0.5,1,2", help="KL weights to fit with"
+)
+@FITTING
+@path_option("--out", required=True, help="folder for kl-curve.csv and kl-curve.png")
+def kl_curve(**values: Any) -> None:
+    """Draw what a KL weight buys: KL term against reconstruction, a fit for each weight.
+
+    Example: recsys-vae kl-curve --split outputs/split --betas 0.1,0.5,1 --out outputs/kl
+    """
+    from recsys_vae.errors import InputError
+    from recsys_vae.steps.kl_curve import kl_curve as step
+
+    try:
+        betas = [float(one) for one in values.pop("betas")]
+    except ValueError as error:
+        raise InputError("--betas must be numbers: give some like 0.1,0.5,1,2") from error
+    step(betas=betas, say=click.echo, **values)
+    click.echo(f"written: {values['out']}")
