@@ -77,7 +77,9 @@ def ingest(**values: Any) -> None:
 @path_option("--against", help="earlier profile.json, or folder of 'profile' or 'ingest': drift")
 @path_option("--out", required=True, help="folder to write")
 def profile(**values: Any) -> None:
-    """Say what the data are like, in numbers and a picture, and how they have drifted.
+    """Say what the data are like and how they have drifted.
+
+    In numbers and in a picture.
 
     Example: recsys-vae profile --data outputs/data --out outputs/profile
     """
@@ -95,7 +97,9 @@ def profile(**values: Any) -> None:
 @SPLITTING
 @path_option("--out", required=True, help="folder to write")
 def split(**values: Any) -> None:
-    """Hold out for validation and test: users (Liang et al. 2018), the latest, a share, or by time.
+    """Hold out parts for validation and test.
+
+    Whole users (Liang et al. 2018), the latest of each, a share, or all after a point in time.
 
     strong: judged users do not train. The other kinds judge the users who train, on other items.
     Only items that train are asked for; what is left out is counted.
@@ -145,7 +149,9 @@ def ready(**values: Any) -> None:
 @click.option("--register", help="name in MLflow's registry; default: not registered")
 @path_option("--out", required=True, help="folder to write the model to")
 def train(**values: Any) -> None:
-    """Fit a model; the weights with the best validation NDCG@100 are kept.
+    """Fit a model.
+
+    The weights with the best validation NDCG@100 are kept.
 
     An interrupted training goes on where it was when the same command is given again. Several
     processes train as one under torchrun: torchrun --nproc-per-node 2 -m recsys_vae train ...
@@ -173,6 +179,11 @@ def train(**values: Any) -> None:
         )
     exit_if_joined()
 
+
+_INTERRUPTED = (
+    "interrupted: what was complete stays; train, score and leaderboard go on where they were when "
+    "the same command is given again"
+)
 
 for verb in (evaluate, compare, leaderboard, kl_curve):
     cli.add_command(verb)
@@ -202,7 +213,9 @@ for verb in (recommend, score):
 @click.option("--register", default="recsys-vae", help="name in MLflow's registry")
 @path_option("--out", help="folder to write; default: outputs/FOLDER-FILE of the data")
 def run_everything(**values: Any) -> None:
-    """Do it all: ingest, split, train, evaluate, recommend and score, under one MLflow run.
+    """Do it all, from a file to everybody's lists.
+
+    ingest, split, train, evaluate, recommend and score, under one MLflow run.
 
     Example: recsys-vae main --data ratings.csv --items movies.csv
     """
@@ -279,4 +292,4 @@ def main(arguments: list[str] | None = None) -> None:
         what = (error.strerror or str(error)).lower()
         _fail(f"{where} cannot be used ({what}): check path, permission and free space", 2)
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted: what was complete stays, nothing is half-written", 130)
+        _fail(_INTERRUPTED, 130)

@@ -17,7 +17,7 @@ DOWNLOADS = Path("data") / "downloads"
 
 @click.group(cls=Verbs, context_settings={"show_default": True, "max_content_width": 100})
 def datasets() -> None:
-    """List, show and fetch public data sets by their cards (data/cards).
+    """List, show and fetch public data sets by their cards.
 
     Example: recsys-vae datasets show ml-20m
     """

@@ -28,7 +28,9 @@ SHOWN = {"show_default": True, "max_content_width": 100}
 )  # fmt: skip
 @path_option("--out", required=True, help="folder to write")
 def evaluate(**values: Any) -> None:
-    """Judge models on what is held out of the same users, with 95 % bootstrap intervals.
+    """Judge models on what is held out of the same users.
+
+    With 95 % bootstrap intervals.
 
     What is given of a user is never recommended; in a split by items that is what trained, too.
     What the metrics mean stands in docs/metrics.md.
@@ -53,7 +55,9 @@ def evaluate(**values: Any) -> None:
 @click.option("--seed", type=SEED, default=0, help="of resampling and tests")
 @path_option("--out", help="folder to write; default: the screen and MLflow only")
 def compare(**values: Any) -> None:
-    """Compare evaluated models: intervals, paired tests, who is ahead and how surely.
+    """Say who is ahead among evaluated models, and how surely.
+
+    Intervals and paired tests.
 
     RUNS are folders that 'evaluate' wrote, or MLflow runs of 'evaluate' or 'main'. Fits of one
     model with several seeds count as one model.
@@ -91,7 +95,9 @@ def compare(**values: Any) -> None:
 @path_option("--table", help="Markdown file to write the table to")
 @path_option("--out", required=True, help="folder of the results; what lies there is not redone")
 def leaderboard(**values: Any) -> None:
-    """Choose settings on validation, fit, and judge many models; stop and go on at any time.
+    """Choose settings of many models, fit and judge them.
+
+    Settings are chosen on validation; it can be stopped and goes on at any time.
 
     A recipe may hold [[candidates]], settings to choose among, and seeds = [0, 1, 2].
 
@@ -121,7 +127,9 @@ def leaderboard(**values: Any) -> None:
 @FITTING
 @path_option("--out", required=True, help="folder for kl-curve.csv and kl-curve.png")
 def kl_curve(**values: Any) -> None:
-    """Draw what a KL weight buys: KL term against reconstruction, a fit for each weight.
+    """Draw the KL term against the reconstruction.
+
+    A fit of a beta-VAE for each KL weight: what the weight buys.
 
     Example: recsys-vae kl-curve --split outputs/split --betas 0.1,0.5,1 --out outputs/kl
     """

@@ -76,7 +76,7 @@ def recommend(**values: Any) -> None:
 @path_option("--since", help="earlier result: score only users whose history has changed since")
 @path_option("--out", required=True, help="folder to write; appears when complete")
 def score(**values: Any) -> None:
-    """Make lists for every user, streamed, into a folder of Parquet files.
+    """Make lists for every user, into Parquet files.
 
     Killed, the same command goes on after the last complete file.
 

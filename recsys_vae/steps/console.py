@@ -122,8 +122,8 @@ def account(ingested: Ingested) -> str:
     lines = [named.to_string(index=False, justify="left")]
     rejected = ingested.account.rejected
     if rejected:
-        reasons = ", ".join(f"{count:,} because {why}" for why, count in sorted(rejected.items()))
-        lines.append(f"set aside in {ingested.folder / QUARANTINE}: {reasons}")
+        lines.append(f"set aside in {ingested.folder / QUARANTINE}:")
+        lines += [f"  {count:,} because {why}" for why, count in sorted(rejected.items())]
     lines += [f"note: {one.sentence}" for one in ingested.warnings]
     return "\n".join(lines)
 
