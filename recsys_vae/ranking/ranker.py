@@ -118,8 +118,8 @@ class Ranker:
     """Makes the lists of one model.
 
     Where the scores are a product, no user's scores are all computed in full precision; the lists
-    are the same, but for scores that float rounding alone tells apart. They do not depend on who is
-    in the block, to the last bit.
+    are the same, but for scores that float rounding alone tells apart, unless they may be
+    approximate. They do not depend on who is in the block, to the last bit.
 
     Args:
         model: fitted.
