@@ -1,7 +1,7 @@
 """The verbs that make lists: for some users to look at, and for all users."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from recsys_vae.options import (
     path_option,
     read_options,
 )
+
+if TYPE_CHECKING:  # at run time this import would slow every --help
+    from recsys_vae.ranking.approximation import Recall
 
 
 @click.command(cls=Verb)
@@ -43,6 +46,7 @@ def recommend(**values: Any) -> None:
     )
     click.echo(console.lists(done))
     _echo_rules({}, done.relaxed)
+    _echo_recall(done.recall)
     if done.unknown:
         click.echo(f"\nleft out of the histories: {done.unknown} items the model does not know")
     if values["out"] is not None:
@@ -98,6 +102,7 @@ def score(**values: Any) -> None:
     for why in done.damaged:
         click.echo(f"note: left out: {why}")
     _echo_rules(done.unknown, counts.relaxed)
+    _echo_recall(counts.recall)
     if done.unchanged is not None:
         click.echo(f"{done.unchanged:,} users left out, whose history is what it was")
     click.echo(
@@ -115,3 +120,12 @@ def _echo_rules(unknown: Mapping[str, int], relaxed: Mapping[str, int]) -> None:
     for rule, count in relaxed.items():
         if count:
             click.echo(f"note: rule {rule} could not be kept for {count:,} users")
+
+
+def _echo_recall(recall: "Recall | None") -> None:
+    """Say how much of the exact lists approximate ones hold."""
+    if recall is not None and recall.mean is not None:
+        click.echo(
+            f"approximate lists hold {recall.mean:.1%} of what the exact ones do, compared for "
+            f"{recall.users:,} users"
+        )

@@ -214,6 +214,13 @@ RULES = options(
         "--explain", type=click.IntRange(0, 100), default=0,
         help="name so many items of the history as reasons for each place",
     ),
+    click.option(
+        "--approximate", help="look at a part of a very large catalogue: ivf, ivf:64 (cells)"
+    ),
+    click.option(
+        "--approximate-recall", type=click.FloatRange(0, 1),
+        help="stop if less of the exact lists is found; default: only say how much",
+    ),
 )  # fmt: skip
 
 
@@ -233,7 +240,10 @@ def list_options(values: dict[str, Any]) -> "ListOptions":
             raise InputError(
                 f"--at {values['at']} is no time: write it like 2026-12-24 or 2026-12-24T18:00"
             ) from error
-    names = ("allow", "block", "mask_seen", "rules", "rerank", "explore", "explain", "items")
+    names = (
+        "allow", "block", "mask_seen", "rules", "rerank", "explore", "explain", "approximate",
+        "approximate_recall", "items",
+    )  # fmt: skip
     return ListOptions(at=at, **{name: values[name] for name in names})
 
 

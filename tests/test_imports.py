@@ -33,6 +33,7 @@ def test_the_command_line_is_told_of_before_anything_heavy_is_imported() -> None
         ("recsys_vae.nn.towers", {"mlflow", "implicit", "matplotlib", "pandas"}),
         ("recsys_vae.interactions", {"torch", "mlflow", "implicit", "matplotlib"}),
         ("recsys_vae.ingest.drift", {"torch", "mlflow", "implicit", "matplotlib"}),
+        ("recsys_vae.ranking", {"mlflow", "matplotlib", "faiss"}),
         ("recsys_vae.reports.profile_plots", {"torch", "mlflow", "implicit"}),
         ("recsys_vae.reports.kl_plots", {"torch", "mlflow", "implicit"}),
     ],

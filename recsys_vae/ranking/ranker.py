@@ -17,8 +17,11 @@ from recsys_vae.errors import InputError
 from recsys_vae.interactions import IdArray
 from recsys_vae.models.base import FloatMatrix, LinearRecommender, Recommender
 from recsys_vae.nn.linear_scores import LinearScores
+from recsys_vae.ranking.approximate import ApproximateSearch
+from recsys_vae.ranking.approximation import Approximation, Recall
 from recsys_vae.ranking.because import because
 from recsys_vae.ranking.calibrate import Calibration, ItemShares
+from recsys_vae.ranking.cells import load_faiss
 from recsys_vae.ranking.explain import explain
 from recsys_vae.ranking.explore import sampled_scores, user_keys
 from recsys_vae.ranking.item_vectors import ItemVectors, model_vectors
@@ -43,6 +46,7 @@ class Making:
         shares: attributes of the items, which re-ranking by calibration needs.
         explore: seed of draws from what the model believes of each user; None: its mean.
         explained: items of the history that are named as the reason of each place; 0: none.
+        approximate: how the search among the items may be approximate; None: it is exact.
     """
 
     rules: ItemRules | Rules = field(default_factory=ItemRules)
@@ -50,6 +54,7 @@ class Making:
     shares: ItemShares | None = None
     explore: int | None = None
     explained: int = 0
+    approximate: Approximation | None = None
 
     def __post_init__(self) -> None:
         """Refuse what does not go together.
@@ -74,6 +79,17 @@ class Making:
                 "--explain explains the scores at the mean, not those of a draw: leave out "
                 "--explain or --explore"
             )
+        if self.approximate is not None and not self.plain:
+            others = {
+                "--rules": rules is not None,
+                "--rerank": self.reranking is not None,
+                "--explore": self.explore is not None,
+            }
+            named = " and ".join(name for name, given in others.items() if given)
+            raise InputError(
+                f"--approximate looks at some of the items only, and {named} at the scores of all: "
+                f"leave out --approximate or {named}"
+            )
 
     @property
     def plain(self) -> bool:
@@ -89,47 +105,68 @@ class Made:
         lists: of these users.
         relaxed: by rule, for how many of them it could not be kept.
         because: list<list<struct<item, share>>>, a list a user; None: not asked for.
+        recall: how much of the exact lists approximate ones hold; None: not compared.
     """
 
     lists: TopN
     relaxed: dict[str, int] = field(default_factory=dict)
     because: pa.Array | None = None
+    recall: Recall | None = None
 
 
 class Ranker:
     """Makes the lists of one model.
 
     Where the scores are a product, no user's scores are all computed in full precision; the lists
-    are the same, but for scores that float rounding alone tells apart. They do not depend on who is
-    in the block, to the last bit.
+    are the same, but for scores that float rounding alone tells apart, unless they may be
+    approximate. They do not depend on who is in the block, to the last bit.
 
     Args:
         model: fitted.
         k: list length, 1..I.
         making: how lists are made beyond the order of the scores.
+
+    Raises:
+        InputError: lists are to be approximate, and the model's scores are no product or faiss is
+            not installed; or the rules cannot be kept in lists of k.
     """
 
     def __init__(self, model: Recommender, k: int, making: Making | None = None) -> None:
         """Prepare nothing yet: the first block does."""
         self.model, self.k, self.making = model, k, making or Making()
         self._shortlist: Shortlist | None = None
+        self._search: ApproximateSearch | None = None
         self._vectors: ItemVectors | None = None
         if isinstance(self.making.rules, Rules):
             self.making.rules.pool(k)  # refuses lists of k that cannot keep to the rules
+        if self.making.approximate is not None:
+            load_faiss()
+            if not isinstance(model, LinearRecommender):
+                raise InputError(
+                    f"--approximate is for models whose scores are a product, and those of "
+                    f"'{model.name}' are not: leave out --approximate"
+                )
 
-    def make(self, users: IdArray, given: csr_array) -> Made:
+    def make(self, users: IdArray, given: csr_array, *, compared: bool = False) -> Made:
         """Make the lists of a block of users.
 
         Args:
             users: (B,) external ids.
             given: (B, I) histories.
+            compared: whether approximate lists are compared with the exact ones.
 
         Raises:
-            InputError: k is out of range, or the model cannot do what was asked for.
+            InputError: k is out of range, the model cannot do what was asked for, or approximate
+                lists hold too little of the exact ones.
             NotFiniteError: a score is NaN or infinite.
         """
         try:
-            return self._made(users, given)
+            made = self._made(users, given)
+            if not compared or self.making.approximate is None:
+                return made
+            recall = Recall.of(made.lists, self._exact(given))
+            self.making.approximate.check(recall)
+            return replace(made, recall=recall)
         except NotFiniteError as error:
             raise NotFiniteError(repr(users.tolist()[error.row]), error.row) from error
 
@@ -164,6 +201,17 @@ class Ranker:
         model = self.model
         if not isinstance(model, LinearRecommender):
             return rank(self._in_pieces(given, model.score), given, self.k, rules)
+        users = self._factors(model, given)
+        shortlist = self._prepared(users, rules)
+        if self.making.approximate is None:
+            return shortlist.rank(users, given, self.k)
+        if self._search is None:
+            probes = self.making.approximate.probes
+            items = (users.weight_IH, users.bias_I)
+            self._search = ApproximateSearch(*items, rules, probes, shortlist)
+        return self._search.rank(users, given, self.k)
+
+    def _factors(self, model: LinearRecommender, given: csr_array) -> LinearScores:
         item_side: list[LinearScores] = []
 
         def hidden(part: csr_array) -> FloatMatrix:
@@ -173,10 +221,19 @@ class Ranker:
 
         hidden_BH = torch.from_numpy(self._in_pieces(given, hidden))
         side = item_side[0]
-        users = LinearScores(hidden_BH.to(side.weight_IH.device), side.weight_IH, side.bias_I)
+        return LinearScores(hidden_BH.to(side.weight_IH.device), side.weight_IH, side.bias_I)
+
+    def _prepared(self, users: LinearScores, rules: ItemRules) -> Shortlist:
         if self._shortlist is None:
             self._shortlist = Shortlist(users.weight_IH, users.bias_I, rules)
-        return self._shortlist.rank(users, given, self.k)
+        return self._shortlist
+
+    @torch.inference_mode()
+    def _exact(self, given: csr_array) -> TopN:
+        """Give the exact lists where `lists` are approximate."""
+        assert isinstance(self.model, LinearRecommender)
+        assert self._shortlist is not None
+        return self._shortlist.rank(self._factors(self.model, given), given, self.k)
 
     def _scores(self, users: IdArray, given: csr_array) -> FloatMatrix:
         if self.making.explore is None:

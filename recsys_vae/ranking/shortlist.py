@@ -1,35 +1,31 @@
 """Exact top-N lists where scores are a product: a rough product finds whom to look at closely.
 
-Legend: B users in the block, I items, H hidden width, K list length, C candidates of a user, N
-entries, that is pairs of a user and an item.
+Legend: B users in the block, I items, H hidden width, K list length, N entries, that is pairs of a
+user and an item.
 """
 
 import math
 import threading
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from recsys_vae.errors import InputError
 from recsys_vae.nn.linear_scores import LinearScores
 from recsys_vae.nn.precision import multiplies_bfloat16
+from recsys_vae.ranking.ordering import empty_lists, ordered
 from recsys_vae.ranking.rough import Candidates, candidates_of
-from recsys_vae.ranking.topn import PAD, ItemRules, TopN, check_finite
+from recsys_vae.ranking.topn import ItemRules, TopN, check_finite, check_length
 
 _ITEMS_AT_ONCE: Final = 1 << 15
 """Columns of the rough product that are held for a block; never the whole of a large catalogue."""
 _ROUNDING_BF16: Final = 2.0**-8
 """Relative error of a number in bfloat16: twice what rounding to the nearest can do."""
 _ROUNDING_F32: Final = 2.0**-23
-_PLACES_AT_ONCE: Final = 1 << 22
-"""Candidates that are ordered together, in a table as wide as the longest row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,22 +119,13 @@ class Shortlist:
             InputError: k is out of range.
             NotFiniteError: what is known of a user is NaN or infinite.
         """
-        n_items = len(self._bias_I)
-        if not 1 <= k <= n_items:
-            raise InputError(f"k = {k} is out of range: choose 1 to {n_items}, the number of items")
+        check_length(k, len(self._bias_I))
         hidden_BH = users.hidden_BH
         check_finite(hidden_BH)
-        lists = TopN(
-            np.full((len(hidden_BH), k), PAD, np.int32),
-            np.full((len(hidden_BH), k), -np.inf, np.float32),
-        )
         if not len(hidden_BH):
-            return lists
+            return empty_lists(0, k)
         found = self._candidates(hidden_BH, given, k)
-        counts_B = torch.bincount(found.users_N, minlength=len(hidden_BH))
-        for rows in _alike(counts_B.cpu().numpy()):
-            self._order(hidden_BH, found, rows, lists)
-        return lists
+        return ordered(LinearScores(hidden_BH, self._weight_IH, self._bias_I), found, k)
 
     def _candidates(self, hidden_BH: Tensor, given: csr_array, k: int) -> Candidates:
         """Find everything that may be among the k best of a user."""
@@ -183,63 +170,6 @@ class Shortlist:
         bound_B += summed * (length_B * (self._longest + self._error) + self._largest_bias)
         bound_B += self._rounding**2 * self._largest_bias
         return torch.Tensor.float(bound_B)
-
-    def _order(
-        self, hidden_BH: Tensor, found: Candidates, rows: npt.NDArray[np.intp], lists: TopN
-    ) -> None:
-        """Score the candidates of some users in float32 and order them, equal ones by number."""
-        own = found if len(rows) == len(hidden_BH) else found.of_users(rows, len(hidden_BH))
-        users_BH = hidden_BH if own is found else hidden_BH[torch.from_numpy(rows)]
-        counts_B = torch.bincount(own.users_N, minlength=len(rows))
-        if not len(own.users_N):
-            return
-        offsets = torch.cat([counts_B.new_zeros(1), counts_B.cumsum(0)])
-        scores_N = _products(users_BH, self._weight_IH, own.items_N, offsets)
-        scores_N += self._bias_I[own.items_N]
-        places_N = torch.arange(len(scores_N), device=scores_N.device) - offsets[own.users_N]
-        width = int(counts_B.max())
-        scores_BC = scores_N.new_full((len(rows), width), -math.inf)
-        scores_BC[own.users_N, places_N] = scores_N
-        items_BC = own.items_N.new_full((len(rows), width), PAD)
-        items_BC[own.users_N, places_N] = own.items_N
-        wanted = min(lists.items_BK.shape[1], width)
-        values_BK, best_BK = torch.topk(scores_BC, min(wanted + 1, width), dim=1)
-        items_BK = items_BC.gather(1, best_BK[:, :wanted])
-        tied_B = ((values_BK[:, 1:] == values_BK[:, :-1]) & (items_BC[:, :1] >= 0)).any(dim=1)
-        if tied_B.any():
-            by_number_BC, order_BC = items_BC[tied_B].sort(dim=1)
-            again_BC = scores_BC[tied_B].gather(1, order_BC)
-            best_BC = again_BC.sort(dim=1, descending=True, stable=True).indices
-            items_BK[tied_B] = by_number_BC.gather(1, best_BC[:, :wanted])
-        lists.items_BK[rows, :wanted] = items_BK.int().cpu().numpy()
-        lists.scores_BK[rows, :wanted] = values_BK[:, :wanted].cpu().numpy()
-
-
-def _alike(counts_B: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.intp]]:
-    """Cut users into groups whose tables of candidates stay small: most in one, the long apart."""
-    limit = max(1, _PLACES_AT_ONCE // len(counts_B))
-    usual = np.flatnonzero(counts_B <= limit)
-    if len(usual):
-        yield usual
-    for row in np.flatnonzero(counts_B > limit):
-        yield np.array([row])
-
-
-def _products(hidden_BH: Tensor, weight_IH: Tensor, items_N: Tensor, offsets: Tensor) -> Tensor:
-    """Give h_u . w_i for the named pairs, each by the same loop over H, whatever the block."""
-    with warnings.catch_warnings():
-        # PyTorch calls all of its CSR tensors a beta version.
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
-        pattern = torch.sparse_csr_tensor(
-            offsets,
-            items_N,
-            hidden_BH.new_zeros(len(items_N)),
-            size=(len(hidden_BH), len(weight_IH)),
-            check_invariants=False,
-        )
-        found: Tensor = torch.sparse.sampled_addmm(pattern, hidden_BH, weight_IH.T, beta=0.0)
-    values: Tensor = found.values()
-    return values
 
 
 @dataclass(frozen=True, slots=True)

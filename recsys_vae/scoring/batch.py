@@ -16,6 +16,7 @@ from recsys_vae import __version__
 from recsys_vae.errors import InputError
 from recsys_vae.models.base import Recommender
 from recsys_vae.ranking import Made, Making, Ranker
+from recsys_vae.ranking.approximation import Recall
 from recsys_vae.scoring.changes import state_table
 from recsys_vae.scoring.histories import HistoryBlock
 from recsys_vae.scoring.overlap import Behind, read_ahead
@@ -36,6 +37,8 @@ class ScoreCounts:
         rows: list places that are filled.
         unknown_items: rows of the history left out because the model does not know the item.
         below_threshold: rows left out because their rating is not above the threshold.
+        compared: users whose approximate lists were compared with the exact ones.
+        shares: sum over them of the share of the exact list that was found.
         relaxed: by rule, users for whom it could not be kept.
     """
 
@@ -45,12 +48,14 @@ class ScoreCounts:
     rows: int = 0
     unknown_items: int = 0
     below_threshold: int = 0
+    compared: int = 0
+    shares: float = 0.0
     relaxed: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, block: HistoryBlock, made: Made) -> "ScoreCounts":
         """Count one block."""
-        lists = made.lists
+        lists, recall = made.lists, made.recall or Recall(0, 0.0)
         return cls(
             len(block.users),
             int((np.diff(block.given.indptr) == 0).sum()),
@@ -58,8 +63,15 @@ class ScoreCounts:
             int(lists.lengths.sum()),
             block.unknown,
             block.below,
+            recall.users,
+            recall.shares,
             made.relaxed,
         )
+
+    @property
+    def recall(self) -> Recall:
+        """How much of their exact lists the compared users found."""
+        return Recall(self.compared, self.shares)
 
     def add(self, other: "ScoreCounts") -> None:
         """Add another's counts."""
@@ -120,7 +132,8 @@ def score_users(
 
     Raises:
         InputError: `out` holds something else, parts were begun with another identity, k is out of
-            range, a history is unusable, or no item of any history is known.
+            range, a history is unusable, no item of any history is known, or approximate lists of
+            the first block hold too little of the exact ones.
     """
     started = time.perf_counter()
     identity = {
@@ -147,6 +160,7 @@ def score_users(
                 "parts": n_parts,
                 **result.manifest,
                 "counts": asdict(counts),
+                "approximate_recall": counts.recall.mean,
                 "seconds": round(seconds, 3),
                 "users_per_second": round(work.scored / seconds, 1),
                 "begun_before": work.scored < counts.users,
@@ -198,6 +212,9 @@ class _Work:
                 f"{self._place.folder} was begun with other histories: delete it to begin anew, or "
                 "give another --out"
             )
+        approximate = self._ranker.making.approximate
+        if approximate is not None:
+            approximate.check(counts.recall)
         return counts
 
     def _one_part(self, part: Iterator[HistoryBlock], number: int) -> ScoreCounts:
@@ -205,7 +222,8 @@ class _Work:
         with self._place.part(number) as writer, Behind() as behind:
             group = _Group(writer)
             for block in part:
-                made = self._ranker.make(block.users, block.given)
+                first = not number and not counts.users
+                made = self._ranker.make(block.users, block.given, compared=first)
                 counts.add(ScoreCounts.of(block, made))
                 behind.do(partial(self._write, group, block, made))
                 self.scored += len(block.users)

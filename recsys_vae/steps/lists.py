@@ -15,6 +15,7 @@ from recsys_vae.interactions import IdMap
 from recsys_vae.models.base import Recommender
 from recsys_vae.models.zoo import load_model, model_fingerprint, trained_counts, trained_threshold
 from recsys_vae.ranking import ItemRules, Making, Ranker, Rules, read_rules
+from recsys_vae.ranking.approximation import parse_approximation
 from recsys_vae.ranking.calibrate import Calibration, ItemShares
 from recsys_vae.ranking.rerank import parse_reranking
 from recsys_vae.tracking.registry import model_folder
@@ -33,6 +34,8 @@ class ListOptions:
         rerank: such as "mmr:0.7" (docs/ranking.md), or None.
         explore: seed of draws from what the model believes of a user, or None.
         explain: items of the history that are named as reasons for each place.
+        approximate: such as "ivf:64" (docs/ranking.md), or None.
+        approximate_recall: share of the exact lists that must be found, or None.
         items: a file of items, whose genres re-ranking by calibration needs, or None.
     """
 
@@ -44,6 +47,8 @@ class ListOptions:
     rerank: str | None = None
     explore: int | None = None
     explain: int = 0
+    approximate: str | None = None
+    approximate_recall: float | None = None
     items: Path | None = None
 
     def __post_init__(self) -> None:
@@ -95,6 +100,7 @@ def list_maker(model_: str, options: ListOptions, reading: ReadOptions) -> ListM
     Raises:
         InputError: the model, the rules or another option is unusable.
     """
+    approximate = parse_approximation(options.approximate, options.approximate_recall)
     folder = model_folder(model_)
     model = load_model(folder)
     rules = _rules(model, folder, options)
@@ -106,6 +112,7 @@ def list_maker(model_: str, options: ListOptions, reading: ReadOptions) -> ListM
         shares=_genres(options.items, reading, model.items) if calibrated else None,
         explore=options.explore,
         explained=options.explain,
+        approximate=approximate,
     )
     threshold = trained_threshold(folder)
     fingerprint = model_fingerprint(folder)
@@ -120,6 +127,7 @@ def list_maker(model_: str, options: ListOptions, reading: ReadOptions) -> ListM
         "rerank": options.rerank,
         "explore": options.explore,
         "explain": options.explain,
+        "approximate": None if approximate is None else str(approximate),
     }
     unknown = dict(rules.unknown) if isinstance(rules, Rules) else {}
     return ListMaker(model, fingerprint, threshold, making, settings, unknown)

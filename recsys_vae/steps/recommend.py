@@ -17,6 +17,7 @@ from recsys_vae.ingest.readers import read_interactions
 from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.interactions import IdArray, IdMap, Interactions, load_interactions
 from recsys_vae.interactions.store import MANIFEST
+from recsys_vae.ranking.approximation import Recall
 from recsys_vae.scoring.histories import stored_blocks
 from recsys_vae.scoring.tables import long_table
 from recsys_vae.steps.lists import ListOptions, list_maker
@@ -59,6 +60,8 @@ class Recommended:
         short: users whose list is shorter than k.
         unknown: interactions of these users whose item the model does not know.
         relaxed: by rule, users for whom it could not be kept.
+        recall: how much of the exact lists approximate ones hold, for the first of these users;
+            None: lists are exact.
     """
 
     frame: pd.DataFrame
@@ -67,6 +70,7 @@ class Recommended:
     short: list[Any]
     unknown: int
     relaxed: dict[str, int]
+    recall: Recall | None
 
 
 def recommend(options: RecommendOptions) -> Recommended:
@@ -95,11 +99,13 @@ def recommend(options: RecommendOptions) -> Recommended:
         if options.lists.items is not None:
             catalogue = read_catalogue(options.lists.items, options.reading)
         ranker, relaxed = made.ranker(options.k), Counter[str]()
-        tables, short, unknown = [], list[Any](), 0
+        tables, short, unknown = list[pa.Table](), list[Any](), 0
+        recall: Recall | None = None
         asked = known.rows(rows)
         for block in stored_blocks(asked, model.items):
             unknown += block.unknown
-            one = ranker.make(block.users, block.given)
+            one = ranker.make(block.users, block.given, compared=not tables)
+            recall = recall or one.recall
             lists = one.lists
             relaxed += Counter(one.relaxed)
             tables.append(long_table(block.users, lists, model.items, one.because))
@@ -124,7 +130,7 @@ def recommend(options: RecommendOptions) -> Recommended:
         taken = [known.items.ids(known.matrix[[row]].indices) for row in rows]
         titles = {user: catalogue.titles(ids) for user, ids in zip(users, taken, strict=True)}
         genres = {user: catalogue.genres(ids) for user, ids in zip(users, taken, strict=True)}
-        return Recommended(frame, titles, genres, short, unknown, dict(relaxed))
+        return Recommended(frame, titles, genres, short, unknown, dict(relaxed), recall)
 
 
 def _reasons(some: Any, catalogue: Catalogue) -> str:

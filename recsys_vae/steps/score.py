@@ -133,6 +133,8 @@ def score(options: ScoreOptions, say: Callable[[str], None] = lambda _line: None
             )
         run.params("score", {"model": options.model, "k": options.k})
         run.metrics({"users": counts.users, "rows": counts.rows})
+        if counts.recall.mean is not None:
+            run.metrics({"approximate_recall": counts.recall.mean})
         run.artifact(options.out / MANIFEST)
         unchanged = None if before is None else before.unchanged
         return Scored(counts, unchanged, made.unknown, list(damaged.values()))

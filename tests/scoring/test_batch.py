@@ -84,6 +84,8 @@ def test_the_manifest_counts_what_went_in_and_out(users_per_block: int, tmp_path
         "rows": len(frame),
         "unknown_items": 0,
         "below_threshold": 0,
+        "compared": 0,
+        "shares": 0.0,
         "relaxed": {},
     }
     assert counts.rows == int(np.minimum(k, N_ITEMS - taken).sum())
