@@ -21,6 +21,7 @@ from recsys_vae.options import (
     FRESH,
     RULES,
     SEED,
+    SPARK,
     SPLITTING,
     TITLES,
     Verbs,
@@ -29,6 +30,8 @@ from recsys_vae.options import (
     kind_option,
     path_option,
     read_options,
+    refuse_other_engine,
+    spark_options,
     splitting_options,
 )
 
@@ -211,7 +214,7 @@ def recommend(**values: Any) -> None:
 
 @cli.command()
 @click.option("--model", required=True, help="folder or MLflow URI (models:/recsys-vae@challenger)")
-@path_option("--histories", required=True, help="file of interactions, or stored interactions")
+@click.option("--histories", required=True, help="file of interactions, or stored interactions")
 @click.option("--k", type=int, default=100, help="list length")
 @RULES
 @COLUMNS
@@ -229,28 +232,34 @@ def recommend(**values: Any) -> None:
 )  # fmt: skip
 @click.option("--users-per-part", type=click.IntRange(1), default=100_000, help="users of a file")
 @path_option("--since", help="earlier result: score only users whose history has changed since")
-@path_option("--out", required=True, help="folder to write; appears when complete")
+@SPARK
+@click.option("--out", required=True, help="folder to write; appears when complete")
 def score(**values: Any) -> None:
     """Make lists for every user, streamed, into a folder of Parquet files.
 
-    Killed, the same command goes on after the last complete file.
+    Killed, the same command goes on after the last complete file. On Spark, it begins anew.
 
     Example: recsys-vae score --model outputs/mult-vae --histories all.parquet --out outputs/lists
     """
     from recsys_vae.steps.score import ScoreOptions
     from recsys_vae.steps.score import score as step
 
-    names = (
-        "model", "histories", "k", "form", "allow", "block", "mask_seen", "unsorted",
-        "users_per_block", "users_per_part", "since", "out",
-    )  # fmt: skip
-    done = step(
-        ScoreOptions(reading=read_options(values), **{name: values[name] for name in names}),
-        lambda line: click.echo(line, err=True),
-    )
-    counts = done.counts
-    if done.unchanged is not None:
-        click.echo(f"{done.unchanged:,} users left out, whose history is what it was")
+    refuse_other_engine(values)
+    names = ("model", "k", "form", "allow", "block", "mask_seen")
+    chosen = {"reading": read_options(values), **{name: values[name] for name in names}}
+    if values["engine"] == "spark":
+        from recsys_vae.steps.score_spark import SparkScoreOptions, score_on_spark
+
+        places = {name: values[name] for name in ("histories", "out")}
+        counts = score_on_spark(SparkScoreOptions(**chosen, **places, spark=spark_options(values)))
+    else:
+        local = ("unsorted", "users_per_block", "users_per_part", "since")
+        chosen |= {name: values[name] for name in local}
+        chosen |= {name: Path(values[name]) for name in ("histories", "out")}
+        done = step(ScoreOptions(**chosen), lambda line: click.echo(line, err=True))
+        counts = done.counts
+        if done.unchanged is not None:
+            click.echo(f"{done.unchanged:,} users left out, whose history is what it was")
     click.echo(
         f"{counts.users:,} users ({counts.without_history:,} without known history, "
         f"{counts.short_lists:,} with short lists), {counts.rows:,} rows; left out of the "

@@ -4,7 +4,7 @@ from contextlib import redirect_stderr
 from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import mlflow
 import pandas as pd
@@ -47,6 +47,9 @@ def _signature(items: IdMap) -> ModelSignature:
             [
                 ParamSpec("k", DataType.integer, 10),
                 ParamSpec("mask_seen", DataType.boolean, True),
+                ParamSpec("allow", DataType.string, [], shape=(-1,)),
+                ParamSpec("block", DataType.string, [], shape=(-1,)),
+                ParamSpec("count_known", DataType.boolean, False),
             ]
         ),
     )
@@ -71,15 +74,30 @@ def log_model(model: Recommender, folder: Path) -> str:
     example = pd.DataFrame({"history": [model.items.ids(range(min(3, len(model.items)))).tolist()]})
     with reachable_store():
         info = mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(Path(__file__).with_name("served.py")),
-            artifacts={"model": str(folder)},
-            signature=_signature(model.items),
-            input_example=example,
-            pip_requirements=_requirements(model),
-            code_paths=[str(Path(recsys_vae.__file__).parent)],
+            name="model", input_example=example, **_pyfunc_of(model, folder)
         )
     return str(info.model_uri)
+
+
+def pack_model(model: Recommender, folder: Path, out: Path) -> None:
+    """Write a saved model as a pyfunc of this version, without a run or a store.
+
+    Args:
+        model: the fitted model.
+        folder: where `save_model` wrote it.
+        out: the folder to make.
+    """
+    mlflow.pyfunc.save_model(path=str(out), **_pyfunc_of(model, folder))
+
+
+def _pyfunc_of(model: Recommender, folder: Path) -> dict[str, Any]:
+    return {
+        "python_model": str(Path(__file__).with_name("served.py")),
+        "artifacts": {"model": str(folder)},
+        "signature": _signature(model.items),
+        "pip_requirements": _requirements(model),
+        "code_paths": [str(Path(recsys_vae.__file__).parent)],
+    }
 
 
 def check_register_name(name: str) -> None:
