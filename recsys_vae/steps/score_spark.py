@@ -9,15 +9,20 @@ from typing import Any
 
 from recsys_vae import __version__
 from recsys_vae.errors import InputError
-from recsys_vae.interactions.store import MANIFEST as INTERACTIONS_MANIFEST
 from recsys_vae.ingest.reading import ReadOptions
+from recsys_vae.interactions.store import MANIFEST as INTERACTIONS_MANIFEST
 from recsys_vae.models.zoo import load_model, model_fingerprint, trained_threshold
 from recsys_vae.ranking import ItemRules
 from recsys_vae.ranking.topn import check_length
 from recsys_vae.scoring.batch import ScoreCounts
 from recsys_vae.scoring.spark.histories import SparkHistories
 from recsys_vae.scoring.spark.lists import write_lists
-from recsys_vae.scoring.spark.session import SparkOptions, scoring_settings, spark_session
+from recsys_vae.scoring.spark.session import (
+    SparkOptions,
+    scoring_settings,
+    spark_session,
+    told_by_spark,
+)
 from recsys_vae.scoring.spark.storage import Storage, fingerprint
 from recsys_vae.scoring.tables import Form
 from recsys_vae.scoring.workplace import CONTENTS, MANIFEST
@@ -95,6 +100,7 @@ def score_on_spark(options: SparkScoreOptions) -> ScoreCounts:
             scoring_settings(session, options.spark, size),
             spark_answers(session, model, folder, settings) as answer,
             out.made_new(CONTENTS) as fresh,
+            told_by_spark(options.histories),
         ):
             counts = write_lists(
                 histories.by_user(model.items.kind),

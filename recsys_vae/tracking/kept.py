@@ -90,5 +90,5 @@ def kept_model(folder: Path) -> Kept:
 
 # One: an old version must not stay in memory beside the new one.
 @lru_cache(maxsize=1)
-def _loaded(fingerprint: str, folder: Path) -> Kept:
+def _loaded(_fingerprint: str, folder: Path) -> Kept:
     return Kept(load_model(folder))

@@ -3,7 +3,6 @@
 This file is logged as it is ("models from code"), beside a folder of safetensors and JSON.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,36 +47,47 @@ class ServedRecommender(PythonModel):  # type: ignore[misc] # MLflow is not chec
         """
         params = params or {}
         ranker = self._kept.ranker(ListParams.of(params, len(self._kept.model.items)))
-        histories = [_as_list(one) for one in model_input["history"]]
-        answers: list[dict[str, Any]] = []
-        for start in range(0, len(histories), _BLOCK):
-            answers += _answered(ranker, histories[start : start + _BLOCK])
+        histories = model_input["history"].tolist()
+        answers = [
+            _answered(ranker, histories[start : start + _BLOCK])
+            for start in range(0, len(histories), _BLOCK)
+        ]
         columns = ["items", "scores"] + ["known"] * bool(params.get("count_known", False))
-        return pd.DataFrame(answers, columns=columns)
+        if not answers:
+            return pd.DataFrame(columns=columns)
+        return pd.concat(answers, ignore_index=True)[columns]
 
 
-def _answered(ranker: Ranker, block: list[list[Any]]) -> list[dict[str, Any]]:
+def _answered(ranker: Ranker, block: list[Any]) -> pd.DataFrame:
     items = ranker.model.items
-    flat = [item for history in block for item in history]
-    numbers = items.numbers(flat, missing="mark")
-    rows = np.repeat(np.arange(len(block)), [len(history) for history in block])
+    numbers = items.numbers(_joined(block), missing="mark")
+    lengths = [0 if history is None else len(history) for history in block]
+    rows = np.repeat(np.arange(len(block)), lengths)
     known = numbers >= 0
     ones = np.ones(int(known.sum()), dtype=np.float32)
     given = csr_from_pairs(rows[known], numbers[known], ones, (len(block), len(items)))
     lists = ranker.lists(given)
-    counts = np.bincount(rows[known], minlength=len(block))
-    return [
+    kept = lists.items_BK >= 0
+    ends = np.cumsum(lists.lengths)[:-1]
+    return pd.DataFrame(
         {
-            "items": items.ids(lists.items_BK[row, :length]).tolist(),
-            "scores": lists.scores_BK[row, :length].astype(float).tolist(),
-            "known": int(counts[row]),
+            "items": _lists(items.ids(lists.items_BK[kept]), ends),
+            "scores": _lists(lists.scores_BK[kept].astype(float), ends),
+            "known": np.bincount(rows[known], minlength=len(block)),
         }
-        for row, length in enumerate(lists.lengths)
-    ]
+    )
 
 
-def _as_list(history: Sequence[Any] | None) -> list[Any]:
-    return [] if history is None else np.asarray(history).tolist()
+def _lists(values: Any, ends: Any) -> list[list[Any]]:
+    return [one.tolist() for one in np.split(values, ends)]
+
+
+def _joined(block: list[Any]) -> Any:
+    """Put histories together, lists and arrays alike; of None nothing is put."""
+    filled = [one for one in block if one is not None and len(one)]
+    if filled and all(isinstance(one, np.ndarray) and one.dtype.kind == "i" for one in filled):
+        return np.concatenate(filled)
+    return [item for history in filled for item in np.asarray(history).tolist()]
 
 
 mlflow.models.set_model(ServedRecommender())

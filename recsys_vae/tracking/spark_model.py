@@ -18,7 +18,7 @@ from recsys_vae.tracking.registry import pack_model
 def spark_answers(
     session: Any, model: Recommender, folder: Path, params: dict[str, Any]
 ) -> Iterator[Any]:
-    """Give a function from a column of histories to a column of answers.
+    """Give a function from a column of histories to one of answers.
 
     The model is packed as a pyfunc with this package beside it, and Spark carries it to its
     workers; each loads it once.
@@ -30,8 +30,9 @@ def spark_answers(
         params: of the served model, such as `k`.
 
     Yields:
-        From a column of arrays of item ids to one of structs `items`, `scores` (float32) and
-        `known`, how many items of the history the model knows; usable within the block.
+        From a column of structs with an array `history` of item ids to one of structs `items`,
+        `scores` (float32) and `known`, how many items of the history the model knows; usable
+        within the block.
     """
     kind = "bigint" if model.items.kind == "integer" else "string"
     with TemporaryDirectory(prefix="recsys-vae-") as scratch:

@@ -1,7 +1,7 @@
 """Histories as a frame of Spark's: a row a user, the items as an array.
 
-What is refused is refused where the row is met, by Spark's `raise_error`: nothing is looked at twice
-for it. The sentence is found again by `session.explained`.
+What is refused is refused where the row is met, by Spark's `raise_error`: nothing is looked at
+twice for it. The sentence is found again by `session.explained`.
 """
 
 from dataclasses import dataclass
@@ -125,8 +125,8 @@ class SparkHistories:
     def _layout(self) -> Layout:
         lines = self.storage.session.read.text(self.storage.path).limit(_SAMPLE_LINES).collect()
         start = "\n".join(row[0] for row in lines).encode("utf-8", "replace")
-        kind = self.reading.format if self.reading.format != "auto" else None
-        kind = kind or kind_of_text(start, self.reading)
+        asked = self.reading.format
+        kind = kind_of_text(start, self.reading) if asked == "auto" else str(asked)
         if kind != "csv":
             raise InputError(
                 f"{self.storage.path} holds {kind} text, which --engine spark does not read: use "
@@ -158,17 +158,24 @@ class SparkHistories:
         if "array" in frame.schema[columns[ITEM]].dataType.simpleString():
             rows = frame.select(
                 who.alias("user"),
-                f.transform(f.coalesce(item, f.array()), lambda one: _there(one, missing, who))
-                .alias("all"),
+                f.transform(
+                    f.coalesce(item, f.array()), lambda one: _there(one, missing, who)
+                ).alias("all"),
                 f.lit(0).alias("below"),
             )
             whole = f.transform("all", lambda one: _as_kind(one, items))
             kept = f.filter(whole, lambda one: one.isNotNull())
-            rows = rows.select("user", kept.alias("kept"), (f.size("all") - f.size("kept")), "below")
-            return rows.toDF("user", "kept", "misspelt", "below").groupBy("user").agg(
-                f.flatten(f.collect_list("kept")).alias("history"),
-                f.sum("below").alias("below"),
-                f.sum("misspelt").alias("misspelt"),
+            rows = rows.select(
+                "user", kept.alias("kept"), (f.size("all") - f.size("kept")), "below"
+            )
+            return (
+                rows.toDF("user", "kept", "misspelt", "below")
+                .groupBy("user")
+                .agg(
+                    f.flatten(f.collect_list("kept")).alias("history"),
+                    f.sum("below").alias("below"),
+                    f.sum("misspelt").alias("misspelt"),
+                )
             )
         above = self._above(columns.get(RATING), name, text=text)
         rows = frame.select(

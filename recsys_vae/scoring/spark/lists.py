@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from recsys_vae.errors import InputError
 from recsys_vae.scoring.batch import ScoreCounts
-from recsys_vae.scoring.spark.session import explained
 from recsys_vae.scoring.tables import NO_HISTORY, SHORT, Form
 
 if TYPE_CHECKING:
@@ -33,14 +32,13 @@ def write_lists(
         The counts.
 
     Raises:
-        InputError: a row is unusable, a score is not finite, or no item of any history is known.
+        InputError: there is no user, or no item of any history is known.
     """
-    from pyspark.errors import PySparkException
     from pyspark.sql import Observation
     from pyspark.sql import functions as f
 
     counted = Observation("score")
-    answered = histories.select("*", answer(f.col("history")).alias("answer"))
+    answered = histories.select("*", answer(f.struct("history")).alias("answer"))
     length, known = f.size("answer.items"), f.col("answer.known")
     unknown = f.size("history") - known + f.col("misspelt")
     watched = answered.observe(
@@ -53,15 +51,8 @@ def write_lists(
         f.sum("below").alias("below_threshold"),
     )
     lists = _long(watched) if form == "long" else _list(watched, k)
-    try:
-        # Into a new folder, which Spark would refuse were it there.
-        lists.write.mode("append").parquet(folder)
-        counts = ScoreCounts(**{name: int(value or 0) for name, value in counted.get.items()})
-    except PySparkException as error:
-        sentence = explained(error)
-        if sentence is None:
-            raise
-        raise sentence from error
+    lists.write.parquet(folder)
+    counts = ScoreCounts(**{name: int(value or 0) for name, value in counted.get.items()})
     if not counts.users:
         raise InputError("there is no user to score: give a history file with rows")
     if counts.unknown_items and counts.without_history == counts.users:

@@ -32,6 +32,10 @@ _NEW: Final = {
 """What a session of our own has, unless it is told otherwise."""
 _SENTENCE: Final = re.compile(r"recsys_vae\.[\w.]*Error: ([^\n]+)|\[recsys_vae: ([^\]\n]+)\]")
 
+_UNREADABLE: Final = re.compile(
+    r"\[(?:FAILED_READ_FILE|MALFORMED|UNABLE_TO_INFER|PATH_NOT_FOUND)[\w.]*\] ([^\n]+)"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SparkOptions:
@@ -92,15 +96,46 @@ def spark_session(options: SparkOptions) -> Iterator["SparkSession"]:
         session.stop()
 
 
-def explained(error: BaseException) -> InputError | None:
-    """Find the sentence that a worker raised within an error of Spark's; None where it has none.
+@contextmanager
+def told_by_spark(path: str) -> Iterator[None]:
+    """Tell in one sentence what Spark says of the data; other failures go on as they are.
 
-    >>> print(explained(RuntimeError("Job aborted: recsys_vae.errors.InputError: do this")))
+    Args:
+        path: of the data.
+
+    Raises:
+        InputError: a worker refused a row or the model, or a file cannot be read.
+    """
+    from py4j.protocol import Py4JJavaError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (PySparkException, Py4JJavaError) as error:
+        sentence = explained(error, path)
+        if sentence is None:
+            raise
+        raise sentence from error
+
+
+def explained(error: BaseException, path: str) -> InputError | None:
+    """Find the sentence within an error of Spark's; None where it is not about the data.
+
+    >>> print(explained(RuntimeError("Aborted: recsys_vae.errors.InputError: do this"), "h.csv"))
     do this
-    >>> explained(RuntimeError("Job aborted"))
+    >>> print(explained(RuntimeError("[FAILED_READ_FILE] Not Parquet. SQLSTATE: 1"), "h.parquet"))
+    h.parquet cannot be read by Spark (Not Parquet): correct the row or export it again
+    >>> explained(RuntimeError("Aborted"), "h.csv")
     """
     found = _SENTENCE.search(str(error))
-    return None if found is None else InputError((found[1] or found[2]).strip())
+    if found is not None:
+        return InputError((found[1] or found[2]).strip())
+    # The last cause is the first in time, and says most.
+    causes = _UNREADABLE.findall(str(error))
+    if not causes:
+        return None
+    why = reason(Exception(causes[-1].partition(" SQLSTATE")[0].strip()))
+    return InputError(f"{path} cannot be read by Spark ({why}): correct the row or export it again")
 
 
 def _check_installed() -> None:

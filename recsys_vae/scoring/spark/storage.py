@@ -78,9 +78,7 @@ class Storage:
                 name = status.getPath().toString().removeprefix(top).lstrip("/")
                 if not any(part.startswith((".", "_")) for part in name.split("/")):
                     name = name or root.getName()
-                    found.append(
-                        StoredFile(name, status.getLen(), status.getModificationTime())
-                    )
+                    found.append(StoredFile(name, status.getLen(), status.getModificationTime()))
         if not found:
             raise InputError(f"{self.path} is a folder without files: give one with data in it")
         return sorted(found, key=lambda one: one.name)
@@ -161,7 +159,10 @@ class Storage:
             raise InputError(f"{target} cannot be written: check that its folder may be written to")
 
     def _clear_sums(self) -> None:
-        """Remove what Hadoop leaves for itself: checksums of files on a disk, the mark of an end."""
+        """Remove what Hadoop leaves for itself: checksums on a disk, the mark of an end.
+
+        All that reads folders of Parquet passes over them, but they are no part of a result.
+        """
         system = self._system()
         for status in system.listStatus(self._hadoop(self.path)):
             name = status.getPath().getName()
