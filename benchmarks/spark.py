@@ -3,11 +3,11 @@
     python -m benchmarks.spark --users 200000 --json
 
 The model and the histories are those of `benchmarks.score`. Both engines do all that their verb
-does: they load the model, read Parquet, write Parquet in long form and log an MLflow run; the lists are
-compared. `spark_cost` is the ratio of the seconds; starting the session is `session_s`, apart, but
-starting the Python workers, which import and load the model, is in it. `cpu_cost` is the ratio of
-the processor's seconds, of all processes, which other work on the machine disturbs less. The last
-line printed is one JSON object.
+does: they load the model, read Parquet, write Parquet in long form and log an MLflow run; the lists
+are compared. `spark_cost` is the ratio of the seconds; starting the session is `session_s`, apart,
+but starting the Python workers, which import and load the model, is in it. `cpu_cost` is the ratio
+of the processor's seconds, of all processes, which other work on the machine disturbs less. The
+last line printed is one JSON object.
 """
 
 import argparse
