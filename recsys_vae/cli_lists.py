@@ -1,6 +1,7 @@
 """The verbs that make lists: for some users to look at, and for all users."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -8,16 +9,20 @@ import click
 from recsys_vae.options import (
     COLUMNS,
     RULES,
+    SPARK,
     TITLES,
     Verb,
     comma_separated,
     list_options,
     path_option,
     read_options,
+    refuse_other_engine,
+    spark_options,
 )
 
-if TYPE_CHECKING:  # at run time this import would slow every --help
+if TYPE_CHECKING:  # at run time these imports would slow every --help
     from recsys_vae.ranking.approximation import Recall
+    from recsys_vae.scoring.batch import ScoreCounts
 
 
 @click.command(cls=Verb)
@@ -55,7 +60,7 @@ def recommend(**values: Any) -> None:
 
 @click.command(cls=Verb)
 @click.option("--model", required=True, help="folder or MLflow URI (models:/recsys-vae@challenger)")
-@path_option("--histories", required=True, help="file of interactions, or stored interactions")
+@click.option("--histories", required=True, help="file of interactions, or stored interactions")
 @click.option("--k", type=int, default=100, help="list length")
 @RULES
 @TITLES
@@ -78,39 +83,54 @@ def recommend(**values: Any) -> None:
     help="leave files of a folder out that cannot be read, and tell of them",
 )  # fmt: skip
 @path_option("--since", help="earlier result: score only users whose history has changed since")
-@path_option("--out", required=True, help="folder to write; appears when complete")
+@SPARK
+@click.option("--out", required=True, help="folder to write; appears when complete")
 def score(**values: Any) -> None:
     """Make lists for every user, into Parquet files.
 
-    Killed, the same command goes on after the last complete file.
+    Killed, the same command goes on after the last complete file. On Spark, it begins anew.
 
     Example: recsys-vae score --model outputs/mult-vae --histories all.parquet --out outputs/lists
     """
-    from recsys_vae.steps.score import ScoreOptions
-    from recsys_vae.steps.score import score as step
-
-    names = (
-        "model", "histories", "k", "form", "unsorted", "users_per_block", "users_per_part", "since",
-        "skip_damaged", "out",
-    )  # fmt: skip
-    chosen = {name: values[name] for name in names}
-    done = step(
-        ScoreOptions(lists=list_options(values), reading=read_options(values), **chosen),
-        lambda line: click.echo(line, err=True),
-    )
-    counts = done.counts
-    for why in done.damaged:
-        click.echo(f"note: left out: {why}")
-    _echo_rules(done.unknown, counts.relaxed)
-    _echo_recall(counts.recall)
-    if done.unchanged is not None:
-        click.echo(f"{done.unchanged:,} users left out, whose history is what it was")
+    refuse_other_engine(values)
+    counts = _on_spark(values) if values["engine"] == "spark" else _here(values)
     click.echo(
         f"{counts.users:,} users ({counts.without_history:,} without known history, "
         f"{counts.short_lists:,} with short lists), {counts.rows:,} rows; left out of the "
         f"histories: {counts.unknown_items:,} rows with unknown items, "
         f"{counts.below_threshold:,} others not above the threshold\nwritten: {values['out']}"
     )
+
+
+def _on_spark(values: dict[str, Any]) -> "ScoreCounts":
+    from recsys_vae.steps.score_spark import SparkScoreOptions, score_on_spark
+
+    names = ("model", "k", "form", "allow", "block", "mask_seen", "histories", "out")
+    chosen = {name: values[name] for name in names}
+    spark = spark_options(values)
+    return score_on_spark(SparkScoreOptions(reading=read_options(values), spark=spark, **chosen))
+
+
+def _here(values: dict[str, Any]) -> "ScoreCounts":
+    from recsys_vae.steps.score import ScoreOptions, score
+
+    names = (
+        "model", "k", "form", "unsorted", "users_per_block", "users_per_part", "since",
+        "skip_damaged",
+    )  # fmt: skip
+    chosen = {name: values[name] for name in names}
+    chosen |= {name: Path(values[name]) for name in ("histories", "out")}
+    done = score(
+        ScoreOptions(lists=list_options(values), reading=read_options(values), **chosen),
+        lambda line: click.echo(line, err=True),
+    )
+    for why in done.damaged:
+        click.echo(f"note: left out: {why}")
+    _echo_rules(done.unknown, done.counts.relaxed)
+    _echo_recall(done.counts.recall)
+    if done.unchanged is not None:
+        click.echo(f"{done.unchanged:,} users left out, whose history is what it was")
+    return done.counts
 
 
 def _echo_rules(unknown: Mapping[str, int], relaxed: Mapping[str, int]) -> None:

@@ -12,6 +12,7 @@ from recsys_vae.errors import InputError, reason
 if TYPE_CHECKING:  # at run time these imports would slow every --help
     from recsys_vae.ingest.cleaning import CleaningOptions
     from recsys_vae.ingest.reading import ReadOptions
+    from recsys_vae.scoring.spark.session import SparkOptions
     from recsys_vae.splitting import SplitOptions
     from recsys_vae.steps.lists import ListOptions
 
@@ -246,6 +247,19 @@ def list_options(values: dict[str, Any]) -> "ListOptions":
     )  # fmt: skip
     return ListOptions(at=at, **{name: values[name] for name in names})
 
+SPARK = options(
+    click.option(
+        "--engine", type=click.Choice(["local", "spark"]), default="local",
+        help="this process, or the workers of a Spark cluster (docs/spark.md)",
+    ),
+    click.option(
+        "--spark-master",
+        help="such as local[2], spark://host:7077, yarn; default: what spark-submit says, or all "
+        "cores of this machine",
+    ),
+    click.option("--spark-conf", multiple=True, help="a setting of Spark's, key=value; repeatable"),
+)  # fmt: skip
+
 
 def read_options(values: dict[str, Any]) -> "ReadOptions":
     """Gather the values of `COLUMNS` and `TITLES`."""
@@ -263,6 +277,51 @@ def read_options(values: dict[str, Any]) -> "ReadOptions":
         quote='"' if quote is None else {"none": ""}.get(quote, quote),
         encoding=values["encoding"],
     )
+
+
+def spark_options(values: dict[str, Any]) -> "SparkOptions":
+    """Gather the values of `SPARK`."""
+    from recsys_vae.scoring.spark.session import SparkOptions, parse_conf
+
+    return SparkOptions(
+        master=values["spark_master"],
+        conf=parse_conf(values["spark_conf"]),
+        users_per_block=values["users_per_block"],
+    )
+
+
+_LOCAL_ONLY = (
+    "since", "skip_damaged", "unsorted", "rules", "at", "rerank", "explore", "explain", "items",
+    "approximate",
+)  # fmt: skip
+
+
+def refuse_other_engine(values: dict[str, Any]) -> None:
+    """Refuse an option that the chosen engine of `SPARK` does not have.
+
+    Raises:
+        InputError: one is given.
+    """
+    if values["engine"] == "spark":
+        for name in _LOCAL_ONLY:
+            if values[name]:
+                raise InputError(
+                    f"{_spelled(name)} does not belong to --engine spark: leave it out, or use "
+                    "--engine local"
+                )
+        return
+    for name in ("spark_master", "spark_conf"):
+        if values[name]:
+            raise InputError(
+                f"{_spelled(name)} does not belong to --engine local: leave it out, or choose "
+                "--engine spark"
+            )
+    for name in ("histories", "out"):
+        if "://" in values[name]:
+            raise InputError(
+                f"{_spelled(name)} {values[name]} lies on no disk of this machine: choose --engine "
+                "spark, or give a path"
+            )
 
 
 def cleaning_options(values: dict[str, Any]) -> "CleaningOptions":

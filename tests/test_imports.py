@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
-_HEAVY = ("torch", "mlflow", "implicit", "matplotlib", "pandas", "pyarrow", "scipy", "numpy")
+_HEAVY = (
+    "torch", "mlflow", "implicit", "matplotlib", "pandas", "pyarrow", "scipy", "numpy", "pyspark"
+)  # fmt: skip
 
 
 def _loaded_by(statement: str) -> set[str]:

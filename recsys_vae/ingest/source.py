@@ -126,7 +126,11 @@ def _reader(piece: Piece, options: ReadOptions) -> Callable[..., Tickets]:
 
 def _look(piece: Piece, options: ReadOptions) -> str:
     """Tell adjacency lists and the Netflix Prize from rows by the first lines of a text file."""
-    start = next(text_blocks(piece, options, block_bytes=_PEEK_BYTES), b"")
+    return kind_of_text(next(text_blocks(piece, options, block_bytes=_PEEK_BYTES), b""), options)
+
+
+def kind_of_text(start: bytes, options: ReadOptions) -> str:
+    """Tell "adjacency", "netflix" and "csv" by how a text file begins."""
     lines = [line for line in start.split(b"\n") if line.strip()]
     if lines and _NETFLIX.fullmatch(lines[0]):
         return "netflix"

@@ -67,18 +67,7 @@ class ListRows:
         Raises:
             InputError: one is not there.
         """
-        present = self.schema(piece).names
-        found = []
-        for role, others in (("user", []), ("item", ["items", "history"])):
-            named = getattr(self.reading.columns, role)
-            plural = next((one for one in others if one in present), None)
-            if named is None and plural is not None:
-                found.append(plural)
-                continue
-            one = find_column(role, named, present, piece.name, required=True)
-            assert one is not None  # it is required
-            found.append(one)
-        return found[0], found[1]
+        return list_columns(self.schema(piece).names, self.reading, piece.name)
 
     def batches(self) -> Iterator[tuple[IdArray, npt.NDArray[np.int64], pa.Array]]:
         """Give users, how many items each has, and the items of all, some rows at a time.
@@ -96,6 +85,30 @@ class ListRows:
                         before += batch.num_rows
             except UNREADABLE as error:
                 raise unreadable(piece.name, error) from error
+
+
+def list_columns(present: list[str], reading: ReadOptions, name: str) -> tuple[str, str]:
+    """Find the columns of users and of items, one or a list of them.
+
+    Args:
+        present: the columns of the file.
+        reading: how they are named.
+        name: of the file, for the message.
+
+    Raises:
+        InputError: one is not there.
+    """
+    found = []
+    for role, others in (("user", []), ("item", ["items", "history"])):
+        named = getattr(reading.columns, role)
+        plural = next((one for one in others if one in present), None)
+        if named is None and plural is not None:
+            found.append(plural)
+            continue
+        one = find_column(role, named, present, name, required=True)
+        assert one is not None  # it is required
+        found.append(one)
+    return found[0], found[1]
 
 
 def _is_list(kind: pa.DataType) -> bool:

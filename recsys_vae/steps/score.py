@@ -117,6 +117,7 @@ def score(options: ScoreOptions, say: Callable[[str], None] = lambda _line: None
             users_per_part=options.users_per_part,
             identity=identity,
             manifest={
+                "engine": "local",
                 "model_uri": options.model,
                 "histories_path": str(options.histories),
                 "damaged": {path.name: why for path, why in damaged.items()},

@@ -4,7 +4,7 @@ from contextlib import redirect_stderr
 from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import mlflow
 import pandas as pd
@@ -37,18 +37,23 @@ _REQUIREMENTS: Final = (
     "torch", "tqdm",
 )  # fmt: skip
 
+_PARAMS: Final = ParamSchema(
+    [
+        ParamSpec("k", DataType.integer, 10),
+        ParamSpec("mask_seen", DataType.boolean, True),
+        ParamSpec("allow", DataType.string, [], shape=(-1,)),
+        ParamSpec("block", DataType.string, [], shape=(-1,)),
+        ParamSpec("count_known", DataType.boolean, False),
+    ]
+)
+
 
 def _signature(items: IdMap) -> ModelSignature:
     kind = DataType.long if items.kind == "integer" else DataType.string
     return ModelSignature(
         inputs=Schema([ColSpec(Array(kind), "history")]),
         outputs=Schema([ColSpec(Array(kind), "items"), ColSpec(Array(DataType.double), "scores")]),
-        params=ParamSchema(
-            [
-                ParamSpec("k", DataType.integer, 10),
-                ParamSpec("mask_seen", DataType.boolean, True),
-            ]
-        ),
+        params=_PARAMS,
     )
 
 
@@ -72,14 +77,35 @@ def log_model(model: Recommender, folder: Path) -> str:
     with reachable_store():
         info = mlflow.pyfunc.log_model(
             name="model",
-            python_model=str(Path(__file__).with_name("served.py")),
-            artifacts={"model": str(folder)},
-            signature=_signature(model.items),
             input_example=example,
-            pip_requirements=_requirements(model),
-            code_paths=[str(Path(recsys_vae.__file__).parent)],
+            signature=_signature(model.items),
+            **_pyfunc_of(model, folder),
         )
     return str(info.model_uri)
+
+
+def pack_model(model: Recommender, folder: Path, out: Path) -> None:
+    """Write a saved model as a pyfunc of this version, without a run or a store.
+
+    What is asked of it is not checked against a schema, which would cost as much as a fifth of the
+    answer: it is for callers that know the type of their columns.
+
+    Args:
+        model: the fitted model.
+        folder: where `save_model` wrote it.
+        out: the folder to make.
+    """
+    signature = ModelSignature(params=_PARAMS)
+    mlflow.pyfunc.save_model(path=str(out), signature=signature, **_pyfunc_of(model, folder))
+
+
+def _pyfunc_of(model: Recommender, folder: Path) -> dict[str, Any]:
+    return {
+        "python_model": str(Path(__file__).with_name("served.py")),
+        "artifacts": {"model": str(folder)},
+        "pip_requirements": _requirements(model),
+        "code_paths": [str(Path(recsys_vae.__file__).parent)],
+    }
 
 
 def check_register_name(name: str) -> None:

@@ -3,7 +3,6 @@
 This file is logged as it is ("models from code"), beside a folder of safetensors and JSON.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,10 @@ import pandas as pd
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from recsys_vae.interactions.interactions import csr_from_pairs
-from recsys_vae.models.base import Recommender
-from recsys_vae.models.zoo import load_model
-from recsys_vae.ranking import ItemRules, Making, Ranker
+from recsys_vae.ranking import Ranker
+from recsys_vae.tracking.kept import ListParams, kept_model
 
 _BLOCK = 1_024
-_RANKERS = 4
 
 
 class ServedRecommender(PythonModel):  # type: ignore[misc] # MLflow is not checked
@@ -26,8 +23,7 @@ class ServedRecommender(PythonModel):  # type: ignore[misc] # MLflow is not chec
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the model; it needs no training data."""
-        self.model: Recommender = load_model(Path(context.artifacts["model"]))
-        self._rankers: dict[tuple[int, bool], Ranker] = {}
+        self._kept = kept_model(Path(context.artifacts["model"]))
 
     def predict(
         self,
@@ -41,51 +37,57 @@ class ServedRecommender(PythonModel):  # type: ignore[misc] # MLflow is not chec
             context: MLflow's.
             model_input: column `history`, a list of item ids a row; unknown ids are ignored, and
                 an empty list is answered too.
-            params: `k`, the list length, and `mask_seen`, whether items of the history are left
-                out.
+            params: `k`, the list length; `mask_seen`, whether items of the history are left out;
+                `allow`, the only items that may be recommended, and `block`, those that may not,
+                as text; `count_known`, whether to answer with the column `known`, too.
 
         Returns:
             Columns `items` and `scores`, a list a row; shorter than k where too few items remain.
+            `known` is how many items of the history the model knows.
         """
         params = params or {}
-        items = self.model.items
-        k = min(int(params.get("k", 10)), len(items))
-        ranker = self._ranker(k, mask_seen=bool(params.get("mask_seen", True)))
-        histories = [_as_list(one) for one in model_input["history"]]
-        answers: list[dict[str, Any]] = []
-        for start in range(0, len(histories), _BLOCK):
-            block = histories[start : start + _BLOCK]
-            flat = [item for history in block for item in history]
-            numbers = items.numbers(flat, missing="mark")
-            rows = np.repeat(np.arange(len(block)), [len(history) for history in block])
-            known = numbers >= 0
-            ones = np.ones(int(known.sum()), dtype=np.float32)
-            given = csr_from_pairs(rows[known], numbers[known], ones, (len(block), len(items)))
-            lists = ranker.lists(given)
-            for row, length in enumerate(lists.lengths):
-                answers.append(
-                    {
-                        "items": items.ids(lists.items_BK[row, :length]).tolist(),
-                        "scores": lists.scores_BK[row, :length].astype(float).tolist(),
-                    }
-                )
-        return pd.DataFrame(answers, columns=["items", "scores"])
-
-    def _ranker(self, k: int, *, mask_seen: bool) -> Ranker:
-        """Give the ranker for these parameters, which prepares the items once."""
-        asked = (k, mask_seen)
-        if asked not in self._rankers:
-            # A server is asked for few lengths; whoever asks for many must not fill the memory.
-            if len(self._rankers) > _RANKERS:
-                self._rankers.clear()
-            self._rankers[asked] = Ranker(
-                self.model, k, Making(rules=ItemRules(mask_seen=mask_seen))
-            )
-        return self._rankers[asked]
+        ranker = self._kept.ranker(ListParams.of(params, len(self._kept.model.items)))
+        histories = model_input["history"].tolist()
+        answers = [
+            _answered(ranker, histories[start : start + _BLOCK])
+            for start in range(0, len(histories), _BLOCK)
+        ]
+        columns = ["items", "scores"] + ["known"] * bool(params.get("count_known", False))
+        if not answers:
+            return pd.DataFrame(columns=columns)
+        return pd.concat(answers, ignore_index=True)[columns]
 
 
-def _as_list(history: Sequence[Any] | None) -> list[Any]:
-    return [] if history is None else np.asarray(history).tolist()
+def _answered(ranker: Ranker, block: list[Any]) -> pd.DataFrame:
+    items = ranker.model.items
+    numbers = items.numbers(_joined(block), missing="mark")
+    lengths = [0 if history is None else len(history) for history in block]
+    rows = np.repeat(np.arange(len(block)), lengths)
+    known = numbers >= 0
+    ones = np.ones(int(known.sum()), dtype=np.float32)
+    given = csr_from_pairs(rows[known], numbers[known], ones, (len(block), len(items)))
+    lists = ranker.lists(given)
+    kept = lists.items_BK >= 0
+    ends = np.cumsum(lists.lengths)[:-1]
+    return pd.DataFrame(
+        {
+            "items": _lists(items.ids(lists.items_BK[kept]), ends),
+            "scores": _lists(lists.scores_BK[kept].astype(float), ends),
+            "known": np.bincount(rows[known], minlength=len(block)),
+        }
+    )
+
+
+def _lists(values: Any, ends: Any) -> list[list[Any]]:
+    return [one.tolist() for one in np.split(values, ends)]
+
+
+def _joined(block: list[Any]) -> Any:
+    """Put histories together, lists and arrays alike; of None nothing is put."""
+    filled = [one for one in block if one is not None and len(one)]
+    if filled and all(isinstance(one, np.ndarray) and one.dtype.kind == "i" for one in filled):
+        return np.concatenate(filled)
+    return [item for history in filled for item in np.asarray(history).tolist()]
 
 
 mlflow.models.set_model(ServedRecommender())

@@ -116,6 +116,22 @@ class _Laws:
         answer = served.pyfunc.predict(frame, params=params)
         assert set(answer["items"][0]) == set(served.model.items.ids(range(n_items)).tolist())
 
+    def test_only_what_is_allowed_and_not_blocked_is_recommended(self, served: Served) -> None:
+        frame = pd.DataFrame({"history": [self.ids[:1], []]})
+        params = {"k": 9, "allow": [str(one) for one in self.ids[:5]], "block": [str(self.ids[3])]}
+        answer = served.pyfunc.predict(frame, params=params)
+        assert set(answer["items"][0]) == {self.ids[1], self.ids[2], self.ids[4]}
+        assert set(answer["items"][1]) == {*self.ids[:3], self.ids[4]}
+        with pytest.raises((ValueError, MlflowException), match="--block"):
+            served.pyfunc.predict(frame, params={"block": [str(self.unknown)]})
+
+    def test_it_says_how_many_items_of_a_history_it_knows(self, served: Served) -> None:
+        histories = [[*self.ids[:3], self.unknown], [self.unknown], [], [self.ids[0]] * 2]
+        answer = served.pyfunc.predict(
+            pd.DataFrame({"history": histories}), params={"count_known": True}
+        )
+        assert answer["known"].tolist() == [3, 0, 0, 2]
+
     def test_two_thousand_histories_are_answered_row_by_row(self, served: Served) -> None:
         histories = [self.ids[n % 5 : n % 5 + n % 4] for n in range(2_003)]
         answer = served.pyfunc.predict(pd.DataFrame({"history": histories}), params={"k": 2})

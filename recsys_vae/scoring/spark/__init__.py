@@ -1,0 +1,1 @@
+"""Scoring on Spark: the only room that imports pyspark."""

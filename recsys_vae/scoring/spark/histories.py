@@ -1,0 +1,268 @@
+"""Histories as a frame of Spark's: a row a user, the items as an array.
+
+What is refused is refused where the row is met, by Spark's `raise_error`: nothing is looked at
+twice for it. The sentence is found again by `session.explained`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from recsys_vae.errors import InputError
+from recsys_vae.ingest.block import ITEM, RATING, USER
+from recsys_vae.ingest.delimited import Layout, choose_columns, find_layout
+from recsys_vae.ingest.pieces import Piece
+from recsys_vae.ingest.reading import ReadOptions, printable
+from recsys_vae.ingest.source import kind_of_text
+from recsys_vae.interactions.id_map import IdKind
+from recsys_vae.scoring.list_form import list_columns
+from recsys_vae.scoring.spark.storage import Storage, StoredFile
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+_ROLES: Final = (USER, ITEM, RATING)
+_INTEGER: Final = "^(0|-?[1-9][0-9]{0,18})$"
+_BLANK: Final = ("", "nan", "null", "na")
+_PARQUET: Final = (".parquet", ".pq")
+_OTHERS: Final = (".jsonl", ".ndjson", ".json", ".zip")
+_SAMPLE_LINES: Final = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SparkHistories:
+    """Files of histories: one interaction a row, or Parquet with a list of items in each row.
+
+    The rows of a user may stand anywhere.
+
+    Attributes:
+        storage: where they lie.
+        files: what was found there.
+        reading: what they do not say about themselves.
+        threshold: where there are ratings, only those above it count; None: all count.
+    """
+
+    storage: Storage
+    files: tuple[StoredFile, ...]
+    reading: ReadOptions
+    threshold: float | None
+
+    @classmethod
+    def of(
+        cls, session: "SparkSession", path: str, reading: ReadOptions, threshold: float | None
+    ) -> "SparkHistories":
+        """Look for the files.
+
+        Raises:
+            InputError: there is none.
+        """
+        storage = Storage.of(session, path)
+        files = tuple(storage.files())
+        return cls(storage=storage, files=files, reading=reading, threshold=threshold)
+
+    def by_user(self, items: IdKind) -> "DataFrame":
+        """Give columns `user`, `history`, `below` and `misspelt`, a row a user.
+
+        `history` is an array of item ids of the model's kind, as often as they stand in the file;
+        `below` counts rows whose rating is not above the threshold, `misspelt` items that cannot be
+        ids of that kind and are in no history.
+
+        Args:
+            items: the kind of the model's ids.
+
+        Raises:
+            InputError: the files cannot be read by Spark, or a column is missing.
+        """
+        if self._format() == "parquet":
+            frame, columns, text = *self._parquet(), False
+        else:
+            frame, columns, text = *self._text(), True
+        return self._grouped(frame, columns, items, text=text)
+
+    def _format(self) -> Literal["csv", "parquet"]:
+        names = {Path(one.name).suffix.lower() for one in self.files}
+        asked = self.reading.format
+        if asked == "parquet" or (asked == "auto" and names <= set(_PARQUET)):
+            return "parquet"
+        if asked in ("csv", "auto") and not names & {*_PARQUET, *_OTHERS}:
+            return "csv"
+        raise InputError(
+            f"{self.storage.path}: --engine spark reads Parquet and delimited text, all files of "
+            "one kind: convert the data, or use --engine local"
+        )
+
+    def _parquet(self) -> tuple["DataFrame", dict[str, str]]:
+        from pyspark.sql.types import ArrayType
+
+        frame = self.storage.session.read.parquet(self.storage.path)
+        present, name = frame.columns, printable(self.storage.path)
+        user, item = list_columns(present, self.reading, name)
+        if isinstance(frame.schema[item].dataType, ArrayType):
+            return frame, {USER: user, ITEM: item}
+        chosen = choose_columns(present, self._piece(), self.reading, _ROLES)
+        return frame, {role: present[place] for role, place in chosen.items()}
+
+    def _text(self) -> tuple["DataFrame", dict[str, str]]:
+        layout = self._layout()
+        chosen = choose_columns(
+            layout.names, self._piece(), self.reading, _ROLES, header=layout.header
+        )
+        names = [f"c{number}" for number in range(len(layout.names))]
+        frame = (
+            self.storage.session.read.schema(", ".join(f"{name} string" for name in names))
+            .option("sep", layout.delimiter)
+            .option("header", str(layout.header).lower())
+            .option("quote", layout.quote)
+            .option("escape", layout.quote or "\0")
+            .option("encoding", self.reading.encoding)
+            # A row with another number of fields is refused, also where they are not needed.
+            .option("mode", "FAILFAST")
+            .option("columnPruning", "false")
+            .csv(self.storage.path)
+        )
+        return frame, {role: names[place] for role, place in chosen.items()}
+
+    def _layout(self) -> Layout:
+        lines = self.storage.session.read.text(self.storage.path).limit(_SAMPLE_LINES).collect()
+        start = "\n".join(row[0] for row in lines).encode("utf-8", "replace")
+        asked = self.reading.format
+        kind = kind_of_text(start, self.reading) if asked == "auto" else str(asked)
+        if kind != "csv":
+            raise InputError(
+                f"{self.storage.path} holds {kind} text, which --engine spark does not read: use "
+                "--engine local, or name --format csv if it is delimited"
+            )
+        return find_layout(start, self._piece(), self.reading)
+
+    def _piece(self) -> Piece:
+        """Give what stands for the files in messages, and their suffix."""
+        name = Path(self.files[0].name.lower())
+        packed = name.suffix in (".gz", ".bz2", ".zst")
+        suffix = (name.with_suffix("") if packed else name).suffix
+        return Piece(Path(self.storage.path), "csv", suffix)
+
+    def _grouped(
+        self, frame: "DataFrame", columns: dict[str, str], items: IdKind, *, text: bool
+    ) -> "DataFrame":
+        from pyspark.sql import functions as f
+
+        name = printable(self.storage.path)
+        for role, column in columns.items():
+            _refuse_kind(frame, column, role, name)
+        user, item = _quoted(columns[USER]), _quoted(columns[ITEM])
+        # Text says only as a whole whether its ids are integers.
+        integers = text and _all_integers(frame, user)
+        who = _there(user, f"{name}: a user id is missing: correct the row or delete it")
+        who = who.cast("bigint") if integers else who
+        missing = f"{name}: an item id is missing (user %s): correct the row or delete it"
+        if "array" in frame.schema[columns[ITEM]].dataType.simpleString():
+            rows = frame.select(
+                who.alias("user"),
+                f.transform(
+                    f.coalesce(item, f.array()), lambda one: _there(one, missing, who)
+                ).alias("all"),
+                f.lit(0).alias("below"),
+            )
+            whole = f.transform("all", lambda one: _as_kind(one, items))
+            kept = f.filter(whole, lambda one: one.isNotNull())
+            rows = rows.select(
+                "user", kept.alias("kept"), (f.size("all") - f.size("kept")), "below"
+            )
+            return (
+                rows.toDF("user", "kept", "misspelt", "below")
+                .groupBy("user")
+                .agg(
+                    f.flatten(f.collect_list("kept")).alias("history"),
+                    f.sum("below").alias("below"),
+                    f.sum("misspelt").alias("misspelt"),
+                )
+            )
+        above = self._above(columns.get(RATING), name, text=text)
+        rows = frame.select(
+            who.alias("user"), _there(item, missing, who).alias("item"), above.alias("above")
+        ).select("user", _as_kind(f.col("item"), items).alias("item"), "above")
+        return rows.groupBy("user").agg(
+            f.collect_list(f.when(f.col("above"), f.col("item"))).alias("history"),
+            f.sum(f.when(f.col("above"), 0).otherwise(1)).alias("below"),
+            f.sum(f.when(f.col("above") & f.col("item").isNull(), 1).otherwise(0)).alias(
+                "misspelt"
+            ),
+        )
+
+    def _above(self, rating: str | None, name: str, *, text: bool) -> "Column":
+        from pyspark.sql import functions as f
+
+        if rating is None:
+            return f.lit(True)
+        column = _quoted(rating)
+        number = column.try_cast("double")
+        if text:
+            blank = f.lower(f.trim(column)).isin(*_BLANK)
+            number = f.when(
+                column.isNotNull() & ~blank & number.isNull(),
+                _refusal(f.lit(f"{name}: a rating is no number: correct the row or delete it")),
+            ).otherwise(number)
+        if self.threshold is None:
+            # Looked at all the same: what is no number is refused.
+            return number.isNull() | f.lit(True)
+        # Neither NaN nor infinity is a rating above the threshold; to Spark, NaN is the largest.
+        above = (number > self.threshold) & (number < float("inf"))
+        return f.coalesce(above, f.lit(False))
+
+
+def _quoted(column: str) -> "Column":
+    from pyspark.sql import functions as f
+
+    return f.col("`" + column.replace("`", "``") + "`")
+
+
+def _refusal(sentence: "Column") -> "Column":
+    from pyspark.sql import functions as f
+
+    return f.raise_error(f.concat(f.lit("[recsys_vae: "), sentence, f.lit("]")))
+
+
+def _there(ids: "Column", sentence: str, user: "Column | None" = None) -> "Column":
+    """Refuse an id that is missing or blank."""
+    from pyspark.sql import functions as f
+
+    said = f.lit(sentence) if user is None else f.format_string(sentence, user.cast("string"))
+    blank = f.trim(ids.cast("string")) == ""
+    return f.when(ids.isNull() | blank, _refusal(said)).otherwise(ids)
+
+
+def _as_kind(ids: "Column", kind: IdKind) -> "Column":
+    """Give ids as the model's kind; null where no id of that kind is spelt so."""
+    from pyspark.sql import functions as f
+
+    if kind == "string":
+        return ids.cast("string")
+    # 007 is not 7; what is an integer already is spelt as one.
+    return f.when(ids.cast("string").rlike(_INTEGER), ids.try_cast("bigint"))
+
+
+def _all_integers(frame: "DataFrame", user: "Column") -> bool:
+    from pyspark.sql import functions as f
+
+    spelt = f.when(user.rlike(_INTEGER), user.try_cast("bigint")).isNotNull()
+    found = frame.select(f.min(spelt)).first()
+    return bool(found is not None and found[0])
+
+
+def _refuse_kind(frame: "DataFrame", column: str, role: str, name: str) -> None:
+    from pyspark.sql import types as t
+
+    kind = frame.schema[column].dataType
+    if isinstance(kind, t.ArrayType) and role == ITEM:
+        kind = kind.elementType
+    if role == RATING:
+        if not isinstance(kind, t.NumericType | t.StringType):
+            raise InputError(
+                f"{name}: ratings must be numbers, not {kind.simpleString()}: name another "
+                "--rating-column, or 'none' to read no ratings"
+            )
+    elif not isinstance(kind, t.IntegralType | t.StringType):
+        raise InputError(
+            f"{name}: {role} ids must be integers or strings, not {kind.simpleString()}: name "
+            f"another --{role}-column or convert it"
+        )

@@ -1,0 +1,96 @@
+"""The model that a process serves, kept from one load to the next.
+
+Spark has the model loaded anew for every task; whoever loads the same one again is given the one
+that is there, with what it has prepared.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, Self
+
+from recsys_vae.models.base import Recommender
+from recsys_vae.models.zoo import load_model, model_fingerprint
+from recsys_vae.ranking import ItemRules, Making, Ranker
+
+_RANKERS: Final = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListParams:
+    """What a caller may ask of a list.
+
+    Attributes:
+        k: list length.
+        mask_seen: whether items of the history are left out.
+        allow: only these items, as text; empty: all.
+        block: not these items.
+    """
+
+    k: int
+    mask_seen: bool
+    allow: tuple[str, ...]
+    block: tuple[str, ...]
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any], n_items: int) -> Self:
+        """Read MLflow's params; a list is no longer than there are items."""
+        return cls(
+            k=min(int(params.get("k", 10)), n_items),
+            mask_seen=bool(params.get("mask_seen", True)),
+            allow=tuple(map(str, params.get("allow", ()))),
+            block=tuple(map(str, params.get("block", ()))),
+        )
+
+
+@dataclass(slots=True)
+class Kept:
+    """A loaded model and its rankers, which prepare the items once.
+
+    Attributes:
+        model: ready to score.
+    """
+
+    model: Recommender
+    _rankers: dict[ListParams, Ranker] = field(default_factory=dict)
+
+    def ranker(self, asked: ListParams) -> Ranker:
+        """Give the ranker for these parameters.
+
+        Raises:
+            InputError: an item of `allow` or `block` is unknown, or none is left to recommend.
+        """
+        found = self._rankers.get(asked)
+        if found is None:
+            rules = ItemRules.of(
+                self.model.items,
+                allowed=list(asked.allow),
+                blocked=list(asked.block),
+                mask_seen=asked.mask_seen,
+            )
+            # A server is asked for few lists; whoever asks for many must not fill the memory.
+            if len(self._rankers) > _RANKERS:
+                self._rankers.clear()
+            found = self._rankers[asked] = Ranker(
+                self.model, asked.k, Making(rules=rules)
+            )
+        return found
+
+
+def kept_model(folder: Path) -> Kept:
+    """Load a model, unless it is the one that was loaded last.
+
+    Args:
+        folder: where `save_model` wrote it, or any copy.
+
+    Raises:
+        InputError: the folder is no model, damaged, or of another format version.
+    """
+    return _loaded(model_fingerprint(folder), folder.resolve())
+
+
+# One: an old version must not stay in memory beside the new one.
+@lru_cache(maxsize=1)
+def _loaded(_fingerprint: str, folder: Path) -> Kept:
+    return Kept(load_model(folder))
