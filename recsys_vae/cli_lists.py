@@ -8,14 +8,16 @@ import click
 
 from recsys_vae.options import (
     COLUMNS,
-    RULES,
-    SPARK,
     TITLES,
     Verb,
     comma_separated,
-    list_options,
     path_option,
     read_options,
+)
+from recsys_vae.options_lists import (
+    RULES,
+    SPARK,
+    list_options,
     refuse_other_engine,
     spark_options,
 )

@@ -72,9 +72,7 @@ class Kept:
             # A server is asked for few lists; whoever asks for many must not fill the memory.
             if len(self._rankers) > _RANKERS:
                 self._rankers.clear()
-            found = self._rankers[asked] = Ranker(
-                self.model, asked.k, Making(rules=rules)
-            )
+            found = self._rankers[asked] = Ranker(self.model, asked.k, Making(rules=rules))
         return found
 
 

@@ -92,12 +92,10 @@ class SparkHistories:
         )
 
     def _parquet(self) -> tuple["DataFrame", dict[str, str]]:
-        from pyspark.sql.types import ArrayType
-
         frame = self.storage.session.read.parquet(self.storage.path)
         present, name = frame.columns, printable(self.storage.path)
         user, item = list_columns(present, self.reading, name)
-        if isinstance(frame.schema[item].dataType, ArrayType):
+        if _is_list(frame, item):
             return frame, {USER: user, ITEM: item}
         chosen = choose_columns(present, self._piece(), self.reading, _ROLES)
         return frame, {role: present[place] for role, place in chosen.items()}
@@ -147,46 +145,40 @@ class SparkHistories:
         from pyspark.sql import functions as f
 
         name = printable(self.storage.path)
-        for role, column in columns.items():
-            _refuse_kind(frame, column, role, name)
+        kinds = {role: _checked_kind(frame, one, role, name) for role, one in columns.items()}
         user, item = _quoted(columns[USER]), _quoted(columns[ITEM])
+        textual = kinds[USER] == "string"
+        who = _there(user, f"{name}: a user id is missing: correct the row or delete it", textual)
         # Text says only as a whole whether its ids are integers.
-        integers = text and _all_integers(frame, user)
-        who = _there(user, f"{name}: a user id is missing: correct the row or delete it")
-        who = who.cast("bigint") if integers else who
-        missing = f"{name}: an item id is missing (user %s): correct the row or delete it"
-        if "array" in frame.schema[columns[ITEM]].dataType.simpleString():
-            rows = frame.select(
-                who.alias("user"),
-                f.transform(
-                    f.coalesce(item, f.array()), lambda one: _there(one, missing, who)
-                ).alias("all"),
+        if not textual or (text and _all_integers(frame, user)):
+            who = who.cast("bigint")
+        textual = kinds[ITEM] == "string"
+        missing = f.concat(
+            f.lit(f"{name}: an item id is missing (user "),
+            user.cast("string"),
+            f.lit("): correct the row or delete it"),
+        )
+
+        def taken(one: "Column") -> "Column":
+            return _as_kind(_there(one, missing, textual), items, textual)
+
+        if _is_list(frame, columns[ITEM]):
+            every = f.transform(f.coalesce(item, f.array()), taken)
+            rows = frame.select(who.alias("user"), every.alias("all")).select(
+                "user", "all", f.filter("all", lambda one: one.isNotNull()).alias("kept")
+            )
+            return rows.groupBy("user").agg(
+                f.flatten(f.collect_list("kept")).alias("history"),
                 f.lit(0).alias("below"),
-            )
-            whole = f.transform("all", lambda one: _as_kind(one, items))
-            kept = f.filter(whole, lambda one: one.isNotNull())
-            rows = rows.select(
-                "user", kept.alias("kept"), (f.size("all") - f.size("kept")), "below"
-            )
-            return (
-                rows.toDF("user", "kept", "misspelt", "below")
-                .groupBy("user")
-                .agg(
-                    f.flatten(f.collect_list("kept")).alias("history"),
-                    f.sum("below").alias("below"),
-                    f.sum("misspelt").alias("misspelt"),
-                )
+                f.sum(f.size("all") - f.size("kept")).alias("misspelt"),
             )
         above = self._above(columns.get(RATING), name, text=text)
-        rows = frame.select(
-            who.alias("user"), _there(item, missing, who).alias("item"), above.alias("above")
-        ).select("user", _as_kind(f.col("item"), items).alias("item"), "above")
+        rows = frame.select(who.alias("user"), taken(item).alias("item"), above.alias("above"))
+        misspelt = f.col("above") & f.col("item").isNull()
         return rows.groupBy("user").agg(
             f.collect_list(f.when(f.col("above"), f.col("item"))).alias("history"),
-            f.sum(f.when(f.col("above"), 0).otherwise(1)).alias("below"),
-            f.sum(f.when(f.col("above") & f.col("item").isNull(), 1).otherwise(0)).alias(
-                "misspelt"
-            ),
+            f.sum((~f.col("above")).cast("int")).alias("below"),
+            f.sum(misspelt.cast("int")).alias("misspelt"),
         )
 
     def _above(self, rating: str | None, name: str, *, text: bool) -> "Column":
@@ -222,23 +214,26 @@ def _refusal(sentence: "Column") -> "Column":
     return f.raise_error(f.concat(f.lit("[recsys_vae: "), sentence, f.lit("]")))
 
 
-def _there(ids: "Column", sentence: str, user: "Column | None" = None) -> "Column":
+def _there(ids: "Column", sentence: "Column | str", textual: bool) -> "Column":
     """Refuse an id that is missing or blank."""
     from pyspark.sql import functions as f
 
-    said = f.lit(sentence) if user is None else f.format_string(sentence, user.cast("string"))
-    blank = f.trim(ids.cast("string")) == ""
-    return f.when(ids.isNull() | blank, _refusal(said)).otherwise(ids)
+    missing = ids.isNull()
+    if textual:
+        missing |= f.trim(ids) == ""
+    said = f.lit(sentence) if isinstance(sentence, str) else sentence
+    return f.when(missing, _refusal(said)).otherwise(ids)
 
 
-def _as_kind(ids: "Column", kind: IdKind) -> "Column":
+def _as_kind(ids: "Column", kind: IdKind, textual: bool) -> "Column":
     """Give ids as the model's kind; null where no id of that kind is spelt so."""
     from pyspark.sql import functions as f
 
     if kind == "string":
         return ids.cast("string")
-    # 007 is not 7; what is an integer already is spelt as one.
-    return f.when(ids.cast("string").rlike(_INTEGER), ids.try_cast("bigint"))
+    if not textual:
+        return ids.cast("bigint")
+    return f.when(ids.rlike(_INTEGER), ids.try_cast("bigint"))  # 007 is not 7
 
 
 def _all_integers(frame: "DataFrame", user: "Column") -> bool:
@@ -249,7 +244,18 @@ def _all_integers(frame: "DataFrame", user: "Column") -> bool:
     return bool(found is not None and found[0])
 
 
-def _refuse_kind(frame: "DataFrame", column: str, role: str, name: str) -> None:
+def _is_list(frame: "DataFrame", column: str) -> bool:
+    from pyspark.sql.types import ArrayType
+
+    return isinstance(frame.schema[column].dataType, ArrayType)
+
+
+def _checked_kind(frame: "DataFrame", column: str, role: str, name: str) -> str:
+    """Give the type of a column, or of what its lists hold, by Spark's name.
+
+    Raises:
+        InputError: it cannot play its role.
+    """
     from pyspark.sql import types as t
 
     kind = frame.schema[column].dataType
@@ -266,3 +272,5 @@ def _refuse_kind(frame: "DataFrame", column: str, role: str, name: str) -> None:
             f"{name}: {role} ids must be integers or strings, not {kind.simpleString()}: name "
             f"another --{role}-column or convert it"
         )
+    text: str = kind.simpleString()
+    return text

@@ -52,7 +52,9 @@ def write_lists(
     )
     lists = _long(watched) if form == "long" else _list(watched, k)
     lists.write.parquet(folder)
-    counts = ScoreCounts(**{name: int(value or 0) for name, value in counted.get.items()})
+    counts = ScoreCounts()
+    for name, value in counted.get.items():
+        setattr(counts, name, int(value or 0))
     if not counts.users:
         raise InputError("there is no user to score: give a history file with rows")
     if counts.unknown_items and counts.without_history == counts.users:
