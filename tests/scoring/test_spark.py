@@ -23,6 +23,7 @@ from recsys_vae.models.base import FitOptions
 from recsys_vae.models.zoo import make_model, save_model
 from recsys_vae.scoring.spark.session import SparkOptions, parse_conf, spark_session
 from recsys_vae.scoring.workplace import MANIFEST
+from recsys_vae.steps.lists import ListOptions
 from recsys_vae.steps.score import ScoreOptions, score
 from recsys_vae.steps.score_spark import SparkScoreOptions, score_on_spark
 from tests.conftest import Refused, tracking_store
@@ -102,13 +103,18 @@ def place(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Ite
 
 def both(place: Place, histories: Path, kind: str, out: Path, **more: Any) -> SparkScoreOptions:
     """Score with both engines; the lists and what is counted must be the same."""
+    rules = {name: more.pop(name) for name in ("allow", "block", "mask_seen") if name in more}
     common = {"model": str(place.folder / f"model-{kind}"), "k": K, **more}
     local = ScoreOptions(
-        histories=histories, out=out / "local", unsorted="lists" not in histories.name, **common
+        histories=histories,
+        out=out / "local",
+        unsorted="lists" not in histories.name,
+        lists=ListOptions(**rules),
+        **common,
     )
     counts = score(local).counts
     options = SparkScoreOptions(
-        histories=str(histories), out=str(out / "spark"), spark=SPARK, **common
+        histories=str(histories), out=str(out / "spark"), spark=SPARK, **rules, **common
     )
     assert asdict(score_on_spark(options)) == asdict(counts)
     compare(out / "local", out / "spark")
