@@ -131,8 +131,11 @@ def test_a_disk_that_fills_while_unpacking_leaves_the_archive(
 
 
 _KILLED = """
+import signal
 import sys
 from pathlib import Path
+# A shell that runs the tests in the background has them ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from recsys_vae.ingest.cards import read_card
 from recsys_vae.ingest.download import fetch
 fetch(read_card(Path(sys.argv[1])), Path(sys.argv[2]), progress=False)
