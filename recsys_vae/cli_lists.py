@@ -96,6 +96,8 @@ def score(**values: Any) -> None:
     """
     refuse_other_engine(values)
     counts = _on_spark(values) if values["engine"] == "spark" else _here(values)
+    if counts.users and not counts.rows:
+        click.echo("note: every list is empty: relax the rules, the discount or the minimum score")
     click.echo(
         f"{counts.users:,} users ({counts.without_history:,} without known history, "
         f"{counts.short_lists:,} with short lists), {counts.rows:,} rows; left out of the "
@@ -138,10 +140,12 @@ def _here(values: dict[str, Any]) -> "ScoreCounts":
 def _echo_rules(unknown: Mapping[str, int], relaxed: Mapping[str, int]) -> None:
     """Say what the rules name that is not there, and for whom they could not be kept."""
     for rule, count in unknown.items():
+        if not count:
+            continue
         click.echo(f"note: {count:,} of the ids or labels of rule {rule} are unknown to the model")
     for rule, count in relaxed.items():
         if count:
-            click.echo(f"note: rule {rule} could not be kept for {count:,} users")
+            click.echo(f"note: rule {rule} could not be kept for {count:,} user(s)")
 
 
 def _echo_recall(recall: "Recall | None") -> None:

@@ -90,11 +90,12 @@ class Result:
             then the parts that are done lie in `OUT.unfinished`, where the same call goes on.
         k: list length.
         form: "long" (user, rank, item, score) or "list" (user, items, scores, note).
-        users_per_part: so many users a file, as nearly as blocks allow.
+        users_per_part: so many users a file.
         identity: what a call must agree in to go on with what another one began, by name.
         manifest: further entries for the manifest.
         progress: whether to show users per second (on terminals only).
         say: is told of every part.
+        at_end: may add files to the folder when all parts are there.
     """
 
     out: Path
@@ -105,6 +106,7 @@ class Result:
     manifest: dict[str, Any] = field(default_factory=dict)
     progress: bool = False
     say: Callable[[str], None] = lambda _line: None
+    at_end: Callable[[Path], None] | None = None
 
 
 def score_users(
@@ -150,6 +152,8 @@ def score_users(
         if not counts.users and not may_be_empty:
             raise InputError("there is no user to score: give a history file with rows")
         seconds = time.perf_counter() - started
+        if result.at_end is not None:
+            result.at_end(place.folder)
         place.finish(
             {
                 "version": __version__,
@@ -204,10 +208,13 @@ class _Work:
         return f"{self.scored / elapsed:,.0f}" if elapsed else "?"
 
     def _passed_over(self, part: Iterator[HistoryBlock], number: int) -> ScoreCounts:
-        counts = ScoreCounts(**self._place.counts(number))
-        found = sum(len(block.users) for block in part)
+        noted = self._place.noted(number)
+        counts, found, first = ScoreCounts(**noted["counts"]), 0, ""
+        for block in part:
+            first = first or str(block.users[:1].tolist())
+            found += len(block.users)
         self._bar.update(found)
-        if found != counts.users:
+        if found != counts.users or first != noted["first"]:
             raise InputError(
                 f"{self._place.folder} was begun with other histories: delete it to begin anew, or "
                 "give another --out"
@@ -218,12 +225,13 @@ class _Work:
         return counts
 
     def _one_part(self, part: Iterator[HistoryBlock], number: int) -> ScoreCounts:
-        counts = ScoreCounts()
+        counts, first = ScoreCounts(), ""
         with self._place.part(number) as writer, Behind() as behind:
             group = _Group(writer)
             for block in part:
-                first = not number and not counts.users
-                made = self._ranker.make(block.users, block.given, compared=first)
+                compared = not number and not counts.users
+                first = first or str(block.users[:1].tolist())
+                made = self._ranker.make(block.users, block.given, compared=compared)
                 counts.add(ScoreCounts.of(block, made))
                 behind.do(partial(self._write, group, block, made))
                 self.scored += len(block.users)
@@ -235,7 +243,7 @@ class _Work:
                     f"the model knows none of the {counts.unknown_items} items in the first "
                     f"{counts.users} histories: give histories of the data that it was trained on"
                 )
-            writer.note(asdict(counts))
+            writer.note({"first": first, "counts": asdict(counts)})
         return counts
 
     def _write(self, group: "_Group", block: HistoryBlock, made: Made) -> None:
@@ -273,19 +281,21 @@ def _by_part(
     blocks: Iterator[HistoryBlock], users_per_part: int
 ) -> Iterator[Iterator[HistoryBlock]]:
     """Cut a stream of blocks into streams for the parts; each must be used up before the next."""
-    following = next(blocks, None)
+    pending = next(blocks, None)
 
-    def one_part(first: HistoryBlock) -> Iterator[HistoryBlock]:
-        nonlocal following
-        block, count = first, 0
-        while True:
-            count += len(block.users)
-            # Known before it is given away: whether there is more decides whether to go on.
-            following = next(blocks, None)
+    def one_part() -> Iterator[HistoryBlock]:
+        nonlocal pending
+        room = users_per_part
+        while pending is not None and room > 0:
+            block, size = pending, len(pending.users)
+            if size <= room:
+                # Known before it is given away: whether there is more decides whether to go on.
+                pending = next(blocks, None)
+            else:
+                block = pending.rows(np.arange(room))
+                pending = pending.rows(np.arange(room, size), counted=False)
+            room -= len(block.users)
             yield block
-            if following is None or count + len(following.users) > users_per_part:
-                return
-            block = following
 
-    while following is not None:
-        yield one_part(following)
+    while pending is not None:
+        yield one_part()

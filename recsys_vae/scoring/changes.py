@@ -6,7 +6,7 @@ Legend: B users in the block, N stored entries.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,13 @@ import pyarrow.parquet
 from scipy.sparse import csr_array
 
 from recsys_vae.errors import InputError, reason
+from recsys_vae.files import atomic_file
 from recsys_vae.interactions import IdMap
 from recsys_vae.interactions.id_map import UNKNOWN
 from recsys_vae.scoring.histories import HistoryBlock, joined
 from recsys_vae.scoring.workplace import STATES
 
+_CARRIED: Final = "_history-unchanged.parquet"
 Hashes = npt.NDArray[np.uint64]
 
 
@@ -60,12 +62,14 @@ class Before:
         history: (users,) their histories' numbers.
         unchanged: users of the present run that were left out so far.
         met: users of that run that occurred in this one.
+        left_out: numbers of the users that were left out, block by block.
     """
 
     users: IdMap
     history: Hashes
     unchanged: int = 0
-    met: int = field(default=0)
+    met: int = 0
+    left_out: list[npt.NDArray[np.int64]] = field(default_factory=list)
 
     @classmethod
     def read(cls, folder: Path) -> "Before":
@@ -88,6 +92,17 @@ class Before:
                 "out --since to score everybody"
             ) from error
 
+    def carry_forward(self, folder: Path) -> None:
+        """Write down the histories of those who were left out, so that the next run knows them."""
+        if not self.unchanged:
+            return
+        numbers = np.concatenate(self.left_out)
+        kind = pa.int64() if self.users.kind == "integer" else pa.string()
+        users = self.users.to_arrow().take(pa.array(numbers)).cast(kind)
+        table = pa.table({"user": users, "history": pa.array(self.history[numbers])})
+        with atomic_file(folder / _CARRIED) as temporary:
+            pa.parquet.write_table(table, temporary)
+
     def changed(self, blocks: Iterator[HistoryBlock], size: int) -> Iterator[HistoryBlock]:
         """Leave out users whose history is what it was.
 
@@ -102,6 +117,7 @@ class Before:
             same = known.copy()
             same[known] = self.history[numbers[known]] == history_hashes(block.given)[known]
             self.unchanged += int(same.sum())
+            self.left_out.append(numbers[same])
             self.met += int(known.sum())
             waiting.append(block.rows(np.flatnonzero(~same)))
             while sum(len(one.users) for one in waiting) >= size:

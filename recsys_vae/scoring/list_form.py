@@ -14,6 +14,7 @@ from recsys_vae.errors import InputError
 from recsys_vae.ingest.columns import find_column
 from recsys_vae.ingest.pieces import Piece, pieces_of
 from recsys_vae.ingest.reading import UNREADABLE, ReadOptions, unreadable
+from recsys_vae.ingest.source import damaged_files
 from recsys_vae.interactions import IdArray
 
 _ROWS_AT_ONCE: Final = 1 << 14
@@ -85,6 +86,27 @@ class ListRows:
                         before += batch.num_rows
             except UNREADABLE as error:
                 raise unreadable(piece.name, error) from error
+
+
+def damaged_histories(path: Path, reading: ReadOptions) -> dict[Path, str]:
+    """Read every file of a folder of histories, and give those that cannot be, with the reason.
+
+    Args:
+        path: the folder, or a file, in either form.
+        reading: what the files do not say about themselves.
+    """
+    damaged: dict[Path, str] = {}
+    for piece in pieces_of(path, reading.format):
+        try:
+            rows = ListRows.of(piece.path, reading) if piece.format == "parquet" else None
+            if rows is None:
+                damaged |= damaged_files(piece.path, reading)
+            else:
+                for _ in rows.batches():
+                    pass
+        except InputError as error:
+            damaged[piece.path] = str(error)
+    return damaged
 
 
 def list_columns(present: list[str], reading: ReadOptions, name: str) -> tuple[str, str]:

@@ -22,7 +22,7 @@ _IDENTITY: Final = "_begun.json"
 _LOCK: Final = ".lock"
 CONTENTS: Final = (MANIFEST, PARTS, STATES, _IDENTITY, _LOCK)
 """What the folder may hold; the last two only until it is complete."""
-_COUNTS: Final = b"recsys_vae.counts"
+_NOTED: Final = b"recsys_vae.part"
 
 
 def part_name(number: int) -> str:
@@ -117,19 +117,22 @@ class Workplace:
             number += 1
         return number
 
-    def counts(self, number: int) -> dict[str, Any]:
-        """Give what was noted down with a complete part.
+    def noted(self, number: int) -> dict[str, Any]:
+        """Give what was noted down with a complete part: `first`, its first user, and `counts`.
 
         Raises:
-            InputError: the part is damaged.
+            InputError: the part, or what says of which histories it was made, is damaged.
         """
         path = self.folder / part_name(number)
         try:
-            noted = pa.parquet.read_metadata(path).metadata[_COUNTS]
-            found: dict[str, Any] = json.loads(noted)
+            found: dict[str, Any] = json.loads(pa.parquet.read_metadata(path).metadata[_NOTED])
+            path = self.folder / state_name(number)
+            if pa.parquet.read_metadata(path).num_rows != found["counts"]["users"]:
+                raise ValueError("it has other users than its part")
         except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
             raise InputError(
-                f"{path} is damaged ({reason(error)}): delete it and the parts after it"
+                f"{path} is damaged ({reason(error)}): delete {part_name(number)} and the parts "
+                "after it"
             ) from error
         return found
 
@@ -190,9 +193,9 @@ class PartWriter:
         for writer, one in zip(self._writers, (table, states), strict=True):
             writer.write_table(one)
 
-    def note(self, counts: dict[str, Any]) -> None:
+    def note(self, found: dict[str, Any]) -> None:
         """Note down in the part itself what it holds."""
-        self._writers[0].add_key_value_metadata({_COUNTS: json.dumps(counts)})
+        self._writers[0].add_key_value_metadata({_NOTED: json.dumps(found)})
 
     def close(self) -> None:
         """Write the files' ends."""

@@ -18,12 +18,12 @@ from recsys_vae.files import check_replaceable, read_json
 from recsys_vae.ingest.pieces import pieces_of
 from recsys_vae.ingest.readers import read_interactions
 from recsys_vae.ingest.reading import ReadOptions
-from recsys_vae.ingest.source import damaged_files
 from recsys_vae.interactions import IdMap, load_interactions
 from recsys_vae.interactions.store import MANIFEST as INTERACTIONS_MANIFEST
 from recsys_vae.scoring.batch import Result, ScoreCounts, score_users
 from recsys_vae.scoring.changes import Before
 from recsys_vae.scoring.histories import HistoryBlock, HistorySource, stored_blocks
+from recsys_vae.scoring.list_form import damaged_histories
 from recsys_vae.scoring.tables import Form
 from recsys_vae.scoring.workplace import CONTENTS, MANIFEST, Workplace
 from recsys_vae.steps.lists import ListOptions, list_maker
@@ -99,17 +99,28 @@ def score(options: ScoreOptions, say: Callable[[str], None] = lambda _line: None
         InputError: model, histories or options are unusable; complete parts stay.
     """
     check_replaceable(options.out, CONTENTS)
+    if options.since is not None and options.since.resolve() == options.out.resolve():
+        raise InputError(
+            f"--since and --out are both {options.out}, and the lists of all others would be lost: "
+            "give another --out"
+        )
     with step_run("score") as run:
         made = list_maker(options.model, _same_moment(options), options.reading)
         settings = made.settings
-        damaged = damaged_files(options.histories, options.reading) if options.skip_damaged else {}
+        damaged = (
+            damaged_histories(options.histories, options.reading) if options.skip_damaged else {}
+        )
         if damaged:
             leave_out = frozenset(damaged)
             options = replace(options, reading=replace(options.reading, leave_out=leave_out))
-        before = None if options.since is None else _before(options.since, settings)
+        before = (
+            None
+            if options.since is None
+            else _before(options.since, {**settings, "k": options.k, "form": options.form})
+        )
         identity = {**settings, "histories": _fingerprint(options.histories)}
         identity["since"] = None if options.since is None else str(options.since)
-        identity["users_per_block"] = options.users_per_block if before else None
+        identity["users_per_block"] = options.users_per_block
         result = Result(
             out=options.out,
             k=options.k,
@@ -125,6 +136,7 @@ def score(options: ScoreOptions, say: Callable[[str], None] = lambda _line: None
             },
             progress=True,
             say=say,
+            at_end=None if before is None else before.carry_forward,
         )
         with _blocks(options, made.model.items, made.threshold) as blocks:
             if before is not None:

@@ -148,8 +148,38 @@ def test_a_damaged_part_is_named(tmp_path: Path) -> None:
         score_users(MODEL, broken_off(5), result(tmp_path))
     part = tmp_path / "out.unfinished" / "part-00001.parquet"
     part.write_bytes(part.read_bytes()[:-9])
-    with pytest.raises(InputError, match=r"part-00001\.parquet is damaged .* delete it"):
+    with pytest.raises(InputError, match=r"part-00001\.parquet is damaged .* delete part-00001"):
         score_users(MODEL, blocks(), result(tmp_path))
+
+
+@pytest.mark.parametrize("how", ["missing", "empty"])
+def test_a_damaged_state_is_named(how: str, tmp_path: Path) -> None:
+    with pytest.raises(BrokenOffError):
+        score_users(MODEL, broken_off(5), result(tmp_path))
+    state = tmp_path / "out.unfinished" / "_history-00001.parquet"
+    if how == "missing":
+        state.unlink()
+    else:
+        state.write_bytes(b"")
+    with pytest.raises(InputError, match=r"_history-00001\.parquet is damaged .* part-00001"):
+        score_users(MODEL, blocks(), result(tmp_path))
+
+
+def test_a_part_of_other_users_is_noticed(tmp_path: Path) -> None:
+    with pytest.raises(BrokenOffError):
+        score_users(MODEL, broken_off(5), result(tmp_path))
+    left = tmp_path / "out.unfinished"
+    for name in ("part-{}.parquet", "_history-{}.parquet"):
+        (left / name.format("00001")).write_bytes((left / name.format("00000")).read_bytes())
+    with pytest.raises(InputError, match="begun with other histories"):
+        score_users(MODEL, blocks(), result(tmp_path))
+
+
+@pytest.mark.parametrize("size", [1, 10, 1_000])
+def test_parts_are_cut_whatever_the_blocks(size: int, tmp_path: Path) -> None:
+    score_users(MODEL, blocks(size), replace(result(tmp_path), users_per_part=9))
+    parts = sorted((tmp_path / "out").glob("part-*.parquet"))
+    assert [pd.read_parquet(path)["user"].nunique() for path in parts] == [9] * 6 + [6]
 
 
 def test_a_full_disk_leaves_what_was_complete(
@@ -206,13 +236,20 @@ def test_only_those_whose_history_has_changed_are_scored(tmp_path: Path) -> None
     now = Interactions(users, IdMap.of(range(N_ITEMS)), csr_array(dense))
     before = Before.read(tmp_path / "out")
     changed = before.changed(stored_blocks(now, MODEL.items, users_per_block=7), 7)
-    delta = replace(result(tmp_path), out=tmp_path / "delta", form="list")
+    delta = replace(
+        result(tmp_path), out=tmp_path / "delta", form="list", at_end=before.carry_forward
+    )
     counts = score_users(MODEL, changed, delta, may_be_empty=True)
     assert pd.read_parquet(tmp_path / "delta")["user"].tolist() == [5, 41, 100, 101]
     assert (counts.users, before.unchanged) == (4, N_USERS - 3 - 2)
+    # Tomorrow's run goes by this one: it knows those who were left out, too.
+    tomorrow = Before.read(tmp_path / "delta")
+    assert list(tomorrow.changed(stored_blocks(now, MODEL.items), 7)) == []
     again = Before.read(tmp_path / "out")
     none = again.changed(blocks(), 7)
-    counts = score_users(MODEL, none, replace(delta, out=tmp_path / "none"), may_be_empty=True)
+    counts = score_users(
+        MODEL, none, replace(delta, out=tmp_path / "none", at_end=None), may_be_empty=True
+    )
     assert (counts.users, again.unchanged) == (0, N_USERS)
     assert not list((tmp_path / "none").glob("*.parquet"))
 

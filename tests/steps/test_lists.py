@@ -95,6 +95,17 @@ def test_rules_hold_and_stand_in_the_manifest(home: Path, tmp_path: Path) -> Non
     assert "Film" in done.output
 
 
+def test_a_damaged_file_in_list_form_is_left_out(home: Path, tmp_path: Path) -> None:
+    frame = pd.read_parquet(home / "histories.parquet")
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    frame[:30].to_parquet(folder / "a.parquet")
+    frame[30:].to_parquet(folder / "b.parquet")
+    (folder / "b.parquet").write_bytes((folder / "b.parquet").read_bytes()[:-20])
+    scores = scored(home, tmp_path / "out", "--skip-damaged", histories=str(folder))
+    assert set(scores["user"]) == set(frame["user"][:30])
+
+
 @pytest.mark.parametrize("how", ["mmr:0.3", "dpp:1", "calibrate:0.9"])
 def test_lists_are_re_ranked(how: str, home: Path, tmp_path: Path) -> None:
     plain = scored(home, tmp_path / "plain")
@@ -186,5 +197,12 @@ def test_only_what_changed_is_scored(home: Path, tmp_path: Path) -> None:
     delta = scored(home, tmp_path / "delta", *since, histories=str(tmp_path / "now.csv"))
     assert set(delta["user"]) <= {3, 1_000}
     assert 1_000 in set(delta["user"])
-    other = run(home, "score", *since, "--explain", "1", "--out", str(tmp_path / "x"))
-    assert "was made with another explain" in other.output + str(other.exception)
+    for options, named in (
+        (["--explain", "1"], "was made with another explain"),
+        (["--form", "list"], "was made with another form"),
+        (["--k", "4"], "was made with another k"),
+        (["--out", str(tmp_path / "before")], "give another --out"),
+    ):
+        other = run(home, "score", *since, "--out", str(tmp_path / "x"), *options)
+        assert named in other.output + str(other.exception)
+    assert (tmp_path / "before").is_dir()
