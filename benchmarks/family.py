@@ -11,7 +11,6 @@ is one JSON object.
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from torch import Tensor
 
 from benchmarks.engine import Engine, engine
 from benchmarks.gemm import synchronize
-from benchmarks.machine import stamp
+from benchmarks.machine import peak_mb, stamp
 from benchmarks.shapes import SHAPES, Rows, synthetic_rows
 from recsys_vae.models.autoencoder import NeuralRecommender
 from recsys_vae.models.zoo import make_model
@@ -86,7 +85,7 @@ def _measure(options: argparse.Namespace) -> dict[str, float]:
     for users in batches[:_WARM_UP]:
         _epoch_s(member, users, device)
         _score_s(member, rows, users, device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mb()
     base = build(_BASE)
     for users in batches[:_WARM_UP]:
         _epoch_s(base, users, device)

@@ -9,7 +9,6 @@ only reads shows what the bare parser costs.
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from benchmarks.machine import peak_mb
 from recsys_vae.ingest.cleaning import CleaningOptions
 from recsys_vae.ingest.engine import store_rows
 from recsys_vae.ingest.source import FileSource
@@ -123,16 +123,6 @@ _CONTENDERS: dict[str, Callable[[Path], dict[str, float]]] = {
 }
 
 
-def _peak_mb() -> float:
-    """Give the most memory that this process held, not the one that started it."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text("ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def _timed(contender: str, path: Path) -> dict[str, float]:
     """Run a contender in its own process, with the file in the page cache."""
     command = [sys.executable, "-m", "benchmarks.ingest", "--contender", contender, str(path)]
@@ -156,7 +146,7 @@ def main() -> None:
     if arguments.contender:
         name, path = arguments.contender
         measured = _CONTENDERS[name](Path(path))
-        print(json.dumps({**measured, "peak_rss_mb": _peak_mb()}))
+        print(json.dumps({**measured, "peak_rss_mb": peak_mb()}))
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)

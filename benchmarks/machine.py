@@ -21,6 +21,16 @@ def processor() -> str:
     return " ".join([fields.get("model name", platform.machine()), *units])
 
 
+def peak_mb() -> float:
+    """Give the most memory that this process held, not the one that started it."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text("ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def stamp(device: torch.device | str) -> dict[str, Any]:
     """Give peak memory, device, threads, version and date."""
     device = torch.device(device)

@@ -29,8 +29,7 @@ from scipy.sparse import csr_array, csr_matrix
 from threadpoolctl import threadpool_limits
 
 from benchmarks.gemm import Gemm
-from benchmarks.ingest import _peak_mb as peak_mb
-from benchmarks.machine import stamp
+from benchmarks.machine import peak_mb, stamp
 from benchmarks.shapes import Shape, synthetic_rows
 from recsys_vae.interactions import IdMap
 from recsys_vae.models.mult_vae import MultVAE, MultVAEConfig
@@ -91,8 +90,8 @@ def naive(model: MultVAE, histories: Path, out: Path, users: int) -> float:
     answers = []
     with torch.inference_mode():
         network = model.network
-        weight, bias = network.state_dict()["encoder.first.weight_IH"], None
-        bias = network.state_dict()["encoder.first.bias_H"]
+        first = network.state_dict()
+        weight, bias = first["encoder.first.weight_IH"], first["encoder.first.bias_H"]
         for start in range(0, users, 500):
             dense = torch.from_numpy(given[start : start + 500].toarray())
             hidden = torch.tanh(torch.nn.functional.normalize(dense) @ weight + bias)
