@@ -16,7 +16,7 @@ from torch import Tensor
 from recsys_vae.nn.linear_scores import LinearScores
 from recsys_vae.ranking.cells import Cells
 from recsys_vae.ranking.ordering import ordered
-from recsys_vae.ranking.rough import Candidates
+from recsys_vae.ranking.rough import Contenders
 from recsys_vae.ranking.shortlist import Shortlist
 from recsys_vae.ranking.topn import ItemRules, TopN, check_finite, check_length
 
@@ -166,11 +166,11 @@ class ApproximateSearch:
         return slack_B
 
 
-def _by_user(parts: list[tuple[Tensor, Tensor]], device: torch.device) -> Candidates:
+def _by_user(parts: list[tuple[Tensor, Tensor]], device: torch.device) -> Contenders:
     if not parts:
         nothing = torch.zeros(0, dtype=torch.int64, device=device)
-        return Candidates(nothing, nothing)
+        return Contenders(nothing, nothing)
     users_N = torch.cat([users for users, _ in parts])
     order_N = torch.argsort(users_N, stable=True)
     items_N = torch.cat([items for _, items in parts])
-    return Candidates(users_N[order_N].to(device), items_N[order_N].to(device))
+    return Contenders(users_N[order_N].to(device), items_N[order_N].to(device))

@@ -14,6 +14,23 @@ _WORTH_IT: Final = 4
 """Strides for each wanted number below which a plain selection costs no more."""
 
 
+def strided(values_BI: Tensor, k: int) -> Tensor:
+    """Cut rows into strides of columns (c, c + S, c + 2 S...): a view of the first G S of them.
+
+    Args:
+        values_BI: some numbers.
+        k: how many of a row's largest are wanted.
+
+    Returns:
+        table_BGS, G = 1 where there are too few columns for more to be worth while.
+    """
+    n_rows, n_columns = values_BI.shape
+    n_strides = n_columns // _GROUP
+    if n_strides < _WORTH_IT * k:
+        return values_BI.view(n_rows, 1, n_columns)
+    return values_BI[:, : n_strides * _GROUP].view(n_rows, _GROUP, n_strides)
+
+
 def largest(values_BI: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     """Give the k largest numbers of each row, and a bound of what was left out.
 
@@ -29,18 +46,18 @@ def largest(values_BI: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
         out, -inf where nothing was. Where it equals the last of a row's values, which of the equal
         ones stand there is left open.
     """
-    n_columns = values_BI.shape[1]
-    n_strides = n_columns // _GROUP
-    if n_strides < _WORTH_IT * k:
+    table_BGS = strided(values_BI, k)
+    group, n_strides = table_BGS.shape[1:]
+    if group == 1:
         return _plainly(values_BI, k)
-    table_BGS = values_BI[:, : n_strides * _GROUP].view(-1, _GROUP, n_strides)
+    n_columns = values_BI.shape[1]
     maxima_BS = table_BGS.amax(dim=1)
     # One more than asked for bounds all the others.
     maxima_BK, strides_BK = torch.topk(maxima_BS, k + 1, dim=1)
-    offsets_G = torch.arange(_GROUP, device=values_BI.device) * n_strides
+    offsets_G = torch.arange(group, device=values_BI.device) * n_strides
     columns_BN = (strides_BK[:, :k, None] + offsets_G).flatten(1)
-    if n_columns % _GROUP:
-        rest = torch.arange(n_strides * _GROUP, n_columns, device=values_BI.device)
+    if group * n_strides < n_columns:
+        rest = torch.arange(group * n_strides, n_columns, device=values_BI.device)
         columns_BN = torch.cat([columns_BN, rest.expand(len(values_BI), -1)], dim=1)
     candidates_BN = torch.gather(values_BI, 1, columns_BN)
     values_BK, places_BK, left_out_B = _plainly(candidates_BN, k)

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from recsys_vae.nn.linear_scores import LinearScores
-from recsys_vae.ranking.rough import Candidates
+from recsys_vae.ranking.rough import Contenders
 from recsys_vae.ranking.topn import PAD, TopN
 
 _PLACES_AT_ONCE: Final = 1 << 22
 """Candidates that are ordered together, in a table as wide as the longest row."""
 
 
-def ordered(users: LinearScores, found: Candidates, k: int) -> TopN:
+def ordered(users: LinearScores, found: Contenders, k: int) -> TopN:
     """Score the candidates of a block of users in float32, and give the best k of each.
 
     Each score is summed by itself, so a list does not depend on the block, to the last bit.
@@ -36,7 +36,7 @@ def ordered(users: LinearScores, found: Candidates, k: int) -> TopN:
         The lists; a user with fewer than k candidates gets a short one, padded.
 
     >>> users = LinearScores(torch.ones(1, 1), torch.tensor([[1.0], [3.0], [3.0]]), torch.zeros(3))
-    >>> ordered(users, Candidates(torch.tensor([0, 0]), torch.tensor([2, 1])), k=2).items_BK
+    >>> ordered(users, Contenders(torch.tensor([0, 0]), torch.tensor([2, 1])), k=2).items_BK
     array([[1, 2]], dtype=int32)
     """
     n_users = len(users.hidden_BH)
@@ -53,7 +53,7 @@ def empty_lists(n_users: int, k: int) -> TopN:
     return TopN(np.full((n_users, k), PAD, np.int32), np.full((n_users, k), -np.inf, np.float32))
 
 
-def _order(users: LinearScores, found: Candidates, rows: npt.NDArray[np.intp], lists: TopN) -> None:
+def _order(users: LinearScores, found: Contenders, rows: npt.NDArray[np.intp], lists: TopN) -> None:
     """Fill the lists of some users."""
     hidden_BH = users.hidden_BH
     own = found if len(rows) == len(hidden_BH) else found.of_users(rows, len(hidden_BH))
@@ -73,7 +73,7 @@ def _order(users: LinearScores, found: Candidates, rows: npt.NDArray[np.intp], l
     wanted = min(lists.items_BK.shape[1], width)
     values_BK, best_BK = torch.topk(scores_BC, min(wanted + 1, width), dim=1)
     items_BK = items_BC.gather(1, best_BK[:, :wanted])
-    tied_B = ((values_BK[:, 1:] == values_BK[:, :-1]) & (items_BC[:, :1] >= 0)).any(dim=1)
+    tied_B = ((values_BK[:, 1:] == values_BK[:, :-1]) & (values_BK[:, 1:] > -math.inf)).any(dim=1)
     if tied_B.any():
         by_number_BC, order_BC = items_BC[tied_B].sort(dim=1)
         again_BC = scores_BC[tied_B].gather(1, order_BC)

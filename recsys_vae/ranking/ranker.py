@@ -250,7 +250,8 @@ class Ranker:
 
     def _from_pool(self, users: IdArray, given: csr_array) -> TopN:
         scores_BI, rules = self._scores(users, given), self.making.rules
-        size = min(_POOL * self.k, scores_BI.shape[1])
+        wanted = self.k if self.making.reranking is None else _POOL * self.k
+        size = min(wanted, scores_BI.shape[1])
         if isinstance(rules, Rules):
             check_finite(scores_BI)
             rules.mask(scores_BI, users, given)
@@ -258,7 +259,7 @@ class Ranker:
         else:
             pool = rank(scores_BI, given, size, rules)
         if self.making.reranking is None:
-            return TopN(pool.items_BK[:, : self.k], pool.scores_BK[:, : self.k])
+            return pool
         if self._vectors is None and not isinstance(self.making.reranking, Calibration):
             self._vectors = model_vectors(self.model)
         return rerank(

@@ -7,21 +7,17 @@ entries, that is pairs of a user and an item.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-_GROUP: Final = 16
-"""Items that share one maximum: as many strides of a row are compared at once."""
-_WORTH_IT: Final = 4
-"""Strides for each place of a list, below which items are compared one by one."""
+from recsys_vae.ranking.largest import strided
 
 
 @dataclass(frozen=True, slots=True)
-class Candidates:
+class Contenders:
     """Pairs of a user and an item, user by user.
 
     Attributes:
@@ -32,19 +28,19 @@ class Candidates:
     users_N: Tensor
     items_N: Tensor
 
-    def of_users(self, rows: npt.NDArray[np.intp], n_users: int) -> "Candidates":
+    def of_users(self, rows: npt.NDArray[np.intp], n_users: int) -> "Contenders":
         """Give those of some users, who are numbered anew."""
         places_B = self.users_N.new_full((n_users,), -1)
         chosen = torch.from_numpy(rows).to(places_B.device)
         places_B[chosen] = torch.arange(len(rows), device=places_B.device)
         users_N = places_B[self.users_N]
         own_N = users_N >= 0
-        return Candidates(users_N[own_N], self.items_N[own_N])
+        return Contenders(users_N[own_N], self.items_N[own_N])
 
 
-def candidates_of(
+def contenders_of(
     chunks: Iterator[tuple[Tensor, Tensor]], k: int, slack: Callable[[Tensor], Tensor]
-) -> Candidates:
+) -> Contenders:
     """Find the items whose rough score is not certainly below the k-th best.
 
     The maximum of G items is at most a score: the k-th largest of such maxima is at most the k-th
@@ -74,7 +70,7 @@ def candidates_of(
     kept_N = torch.cat(values) >= limit_B[users_N]
     users_N, items_N = users_N[kept_N], items_N[kept_N]
     order_N = torch.argsort(users_N, stable=True)
-    return Candidates(users_N[order_N], items_N[order_N])
+    return Contenders(users_N[order_N], items_N[order_N])
 
 
 def _limit(best_BK: Tensor, k: int, slack: Callable[[Tensor], Tensor]) -> Tensor:
@@ -105,11 +101,8 @@ class _Groups:
 
     @classmethod
     def of(cls, rough_BI: Tensor, k: int) -> "_Groups":
-        n_strides = rough_BI.shape[1] // _GROUP
-        group = _GROUP if n_strides >= _WORTH_IT * k else 1
-        n_strides = n_strides if group > 1 else rough_BI.shape[1]
-        table_BGS = rough_BI[:, : n_strides * group].view(-1, group, n_strides)
-        rest_BI = rough_BI[:, n_strides * group :].float()
+        table_BGS = strided(rough_BI, k)
+        rest_BI = rough_BI[:, table_BGS[0].numel() :].float()
         return cls(table_BGS, table_BGS.amax(dim=1).float(), rest_BI)
 
     def not_below(self, limit_B: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

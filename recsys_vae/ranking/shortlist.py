@@ -18,7 +18,7 @@ from torch import Tensor
 from recsys_vae.nn.linear_scores import LinearScores
 from recsys_vae.nn.precision import multiplies_bfloat16
 from recsys_vae.ranking.ordering import empty_lists, ordered
-from recsys_vae.ranking.rough import Candidates, candidates_of
+from recsys_vae.ranking.rough import Contenders, contenders_of
 from recsys_vae.ranking.topn import ItemRules, TopN, check_finite, check_length
 
 _ITEMS_AT_ONCE: Final = 1 << 15
@@ -86,7 +86,6 @@ class Shortlist:
         if self._rules.permitted_I is not None:
             permitted_I = torch.from_numpy(self._rules.permitted_I)
             numbers_I = numbers_I[permitted_I.to(numbers_I.device)]
-        self.n_permitted = len(numbers_I)
         self._longest = self._error = self._largest_bias = 0.0
         self._chunks = [self._prepare(part) for part in numbers_I.split(_ITEMS_AT_ONCE)]
 
@@ -127,7 +126,7 @@ class Shortlist:
         found = self._candidates(hidden_BH, given, k)
         return ordered(LinearScores(hidden_BH, self._weight_IH, self._bias_I), found, k)
 
-    def _candidates(self, hidden_BH: Tensor, given: csr_array, k: int) -> Candidates:
+    def _candidates(self, hidden_BH: Tensor, given: csr_array, k: int) -> Contenders:
         """Find everything that may be among the k best of a user."""
         ones_B2 = hidden_BH.new_ones(len(hidden_BH), 2)
         rough_BH = torch.cat([hidden_BH, ones_B2], dim=1).to(self._kind)
@@ -147,7 +146,7 @@ class Shortlist:
                     seen.mask(rough_BI, chunk.numbers_I)
                 yield chunk.numbers_I, rough_BI
 
-        return candidates_of(rough_scores(), k, slack)
+        return contenders_of(rough_scores(), k, slack)
 
     def _buffer(self, n_users: int, n_items: int) -> Tensor:
         """Give room for a rough product: new memory costs as much as a good part of it."""
@@ -169,7 +168,8 @@ class Shortlist:
         summed = (hidden_BH.shape[1] + 4) * _ROUNDING_F32
         bound_B += summed * (length_B * (self._longest + self._error) + self._largest_bias)
         bound_B += self._rounding**2 * self._largest_bias
-        return torch.Tensor.float(bound_B)
+        base_B: Tensor = bound_B.float()
+        return base_B
 
 
 @dataclass(frozen=True, slots=True)

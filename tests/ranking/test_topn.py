@@ -41,6 +41,12 @@ def nothing_given(n_users: int, n_items: int) -> csr_array:
     return csr_array((n_users, n_items), dtype=np.float32)
 
 
+def test_nobody_gets_no_list_in_any_catalogue() -> None:
+    for n_items in (5, 5_000):
+        lists = rank(np.zeros((0, n_items), np.float32), nothing_given(0, n_items), 3)
+        assert lists.items_BK.shape == (0, 3)
+
+
 @given(SCORES, st.data())
 @settings(deadline=None, max_examples=300)
 def test_lists_are_those_of_a_full_stable_sort(scores: Scores, data: Any) -> None:
