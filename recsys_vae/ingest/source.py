@@ -71,23 +71,17 @@ class FileSource:
                 raise unreadable(piece.name, error) from error
 
 
-def damaged_files(path: Path, options: ReadOptions) -> dict[Path, str]:
-    """Read every file of a folder to its end, and give those that cannot be, with the reason.
+def read_through(piece: Piece, options: ReadOptions) -> None:
+    """Read a file to its end, for nothing but to see whether it can be read.
 
-    Args:
-        path: the folder, or a file.
-        options: what the files do not say about themselves.
+    Raises:
+        InputError: it cannot.
     """
-    damaged: dict[Path, str] = {}
-    for piece in pieces_of(path, options.format):
-        try:
-            for _ in in_order(_reader(piece, options)(piece, options, ROLES)):
-                pass
-        except InputError as error:
-            damaged[piece.path] = str(error)
-        except UNREADABLE as error:
-            damaged[piece.path] = str(unreadable(piece.name, error))
-    return damaged
+    try:
+        for _ in in_order(_reader(piece, options)(piece, options, ROLES)):
+            pass
+    except UNREADABLE as error:
+        raise unreadable(piece.name, error) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,14 +61,12 @@ class Before:
         users: of that run.
         history: (users,) their histories' numbers.
         unchanged: users of the present run that were left out so far.
-        met: users of that run that occurred in this one.
         left_out: numbers of the users that were left out, block by block.
     """
 
     users: IdMap
     history: Hashes
     unchanged: int = 0
-    met: int = 0
     left_out: list[npt.NDArray[np.int64]] = field(default_factory=list)
 
     @classmethod
@@ -118,7 +116,6 @@ class Before:
             same[known] = self.history[numbers[known]] == history_hashes(block.given)[known]
             self.unchanged += int(same.sum())
             self.left_out.append(numbers[same])
-            self.met += int(known.sum())
             waiting.append(block.rows(np.flatnonzero(~same)))
             while sum(len(one.users) for one in waiting) >= size:
                 whole = joined(waiting)

@@ -14,7 +14,7 @@ from recsys_vae.errors import InputError
 from recsys_vae.ingest.columns import find_column
 from recsys_vae.ingest.pieces import Piece, pieces_of
 from recsys_vae.ingest.reading import UNREADABLE, ReadOptions, unreadable
-from recsys_vae.ingest.source import damaged_files
+from recsys_vae.ingest.source import read_through
 from recsys_vae.interactions import IdArray
 
 _ROWS_AT_ONCE: Final = 1 << 14
@@ -45,15 +45,20 @@ class ListRows:
         if any(piece.format != "parquet" for piece in pieces):
             return None
         rows = cls(pieces, reading)
-        kinds = {
-            _is_list(rows.schema(piece).field(rows.columns(piece)[1]).type) for piece in pieces
-        }
+        kinds = {rows.lists(piece) for piece in pieces}
         if len(kinds) > 1:
             raise InputError(
                 f"{path} holds files with lists of items and files with one item a row: give a "
                 "folder of one kind"
             )
         return rows if kinds == {True} else None
+
+    def lists(self, piece: Piece) -> bool:
+        """Say whether a file's items come as lists; those that its folder names do not."""
+        schema = self.schema(piece)
+        present = [*schema.names, *piece.partition]
+        item = list_columns(present, self.reading, piece.name)[1]
+        return item in schema.names and _is_list(schema.field(item).type)
 
     def schema(self, piece: Piece) -> pa.Schema:
         """Give a file's columns."""
@@ -98,12 +103,12 @@ def damaged_histories(path: Path, reading: ReadOptions) -> dict[Path, str]:
     damaged: dict[Path, str] = {}
     for piece in pieces_of(path, reading.format):
         try:
-            rows = ListRows.of(piece.path, reading) if piece.format == "parquet" else None
-            if rows is None:
-                damaged |= damaged_files(piece.path, reading)
-            else:
+            rows = ListRows((piece,), reading)
+            if piece.format == "parquet" and rows.lists(piece):
                 for _ in rows.batches():
                     pass
+            else:
+                read_through(piece, reading)
         except InputError as error:
             damaged[piece.path] = str(error)
     return damaged

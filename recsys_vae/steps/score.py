@@ -20,6 +20,7 @@ from recsys_vae.ingest.readers import read_interactions
 from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.interactions import IdMap, load_interactions
 from recsys_vae.interactions.store import MANIFEST as INTERACTIONS_MANIFEST
+from recsys_vae.interactions.store import REMEDY
 from recsys_vae.scoring.batch import Result, ScoreCounts, score_users
 from recsys_vae.scoring.changes import Before
 from recsys_vae.scoring.histories import HistoryBlock, HistorySource, stored_blocks
@@ -118,7 +119,7 @@ def score(options: ScoreOptions, say: Callable[[str], None] = lambda _line: None
             if options.since is None
             else _before(options.since, {**settings, "k": options.k, "form": options.form})
         )
-        identity = {**settings, "histories": _fingerprint(options.histories)}
+        identity = {**settings, "histories": _fingerprint(options)}
         identity["since"] = None if options.since is None else str(options.since)
         identity["users_per_block"] = options.users_per_block
         result = Result(
@@ -178,14 +179,17 @@ def _before(since: Path, settings: dict[str, Any]) -> Before:
     return Before.read(since)
 
 
-def _fingerprint(histories: Path) -> str:
+def _fingerprint(options: ScoreOptions) -> str:
     """Give what tells these histories from others: names, sizes and times of change of the files.
 
     Their content would take as long to read as to score.
     """
-    if (histories / INTERACTIONS_MANIFEST).is_file():
-        return load_interactions(histories).fingerprint
-    files = sorted({piece.path for piece in pieces_of(histories)})
+    stored = options.histories / INTERACTIONS_MANIFEST
+    if stored.is_file():
+        # Loading them, a little later, checks that this is true.
+        found = read_json(stored, what="a folder of interactions", remedy=REMEDY)
+        return str(found.get("fingerprint"))
+    files = sorted({piece.path for piece in pieces_of(options.histories, options.reading.format)})
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
 

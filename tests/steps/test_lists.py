@@ -106,6 +106,23 @@ def test_a_damaged_file_in_list_form_is_left_out(home: Path, tmp_path: Path) -> 
     assert set(scores["user"]) == set(frame["user"][:30])
 
 
+def test_a_file_of_any_name_is_scored_where_its_format_is_given(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "plays").write_bytes((home / "histories.csv").read_bytes())
+    named = scored(home, tmp_path / "out", "--format", "csv", histories=str(tmp_path / "plays"))
+    pd.testing.assert_frame_equal(named, scored(home, tmp_path / "usual"))
+
+
+def test_columns_may_be_folders(home: Path, tmp_path: Path) -> None:
+    frame = pd.read_csv(home / "histories.csv")
+    frame.to_parquet(tmp_path / "hive", partition_cols=["user"])
+    hive = ["--skip-damaged", "--unsorted"]
+    found = scored(home, tmp_path / "out", *hive, histories=str(tmp_path / "hive"))
+    usual = scored(home, tmp_path / "usual").sort_values(["user", "rank"], ignore_index=True)
+    # What a folder is called is text.
+    found = found.astype({"user": int}).sort_values(["user", "rank"], ignore_index=True)
+    assert found["item"].tolist() == usual["item"].tolist()
+
+
 @pytest.mark.parametrize("how", ["mmr:0.3", "dpp:1", "calibrate:0.9"])
 def test_lists_are_re_ranked(how: str, home: Path, tmp_path: Path) -> None:
     plain = scored(home, tmp_path / "plain")
