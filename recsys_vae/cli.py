@@ -19,6 +19,7 @@ from recsys_vae.options import (
     CLEANING,
     COLUMNS,
     FITTING,
+    FLAG,
     FRESH,
     SEED,
     SPLITTING,
@@ -209,18 +210,21 @@ for verb in (recommend, score):
 )  # fmt: skip
 @click.option("--k", type=click.IntRange(1), default=10, help="list length")
 @FITTING
-@FRESH
+@click.option("--fresh", **FLAG, help="do every step again, whatever is there")
 @click.option("--register", default="recsys-vae", help="name in MLflow's registry")
 @path_option("--out", help="folder to write; default: outputs/FOLDER-FILE of the data")
 def run_everything(**values: Any) -> None:
     """Do it all, from a file to everybody's lists.
 
-    ingest, split, train, evaluate, recommend and score, under one MLflow run.
+    ingest, split, train, evaluate, recommend and score, under one MLflow run. A step is not done
+    again while its inputs, its options and the program are what they were, and what it left is
+    there; an interrupted one goes on.
 
     Example: recsys-vae main --data ratings.csv --items movies.csv
     """
-    from recsys_vae.steps import console
-    from recsys_vae.steps.main import MainOptions, run_main
+    from recsys_vae.steps.line import MainOptions
+    from recsys_vae.steps.main import run_main
+    from recsys_vae.steps.outcome import text
     from recsys_vae.steps.recipes import read_recipe
 
     options = MainOptions(
@@ -237,7 +241,7 @@ def run_everything(**values: Any) -> None:
         fresh=values["fresh"],
         out=values["out"] or Path("outputs") / _name_of(values["data"]),
     )
-    click.echo(console.outcome(run_main(options, lambda line: click.echo(line, err=True))))
+    click.echo(text(run_main(options, lambda line: click.echo(line, err=True))))
 
 
 cli.add_command(datasets)

@@ -39,6 +39,11 @@ def state_name(number: int) -> str:
     return f"_history-{number:05d}.parquet"
 
 
+def unfinished(out: Path) -> Path:
+    """Say where the parts of a result lie until it is complete."""
+    return out.with_name(f"{out.name}.unfinished")
+
+
 @dataclass(frozen=True, slots=True)
 class Workplace:
     """Where the parts of a result are made, beside the result's final place.
@@ -65,7 +70,7 @@ class Workplace:
                 are there already were made with another identity.
         """
         check_replaceable(out, CONTENTS)
-        folder = out.with_name(f"{out.name}.unfinished")
+        folder = unfinished(out)
         fresh = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / _LOCK, timeout=0)
@@ -90,7 +95,7 @@ class Workplace:
     @staticmethod
     def begun(out: Path) -> dict[str, Any]:
         """Give the identity of what was begun and not completed; empty: nothing was."""
-        path = out.with_name(f"{out.name}.unfinished") / _IDENTITY
+        path = unfinished(out) / _IDENTITY
         if not path.exists():
             return {}
         return read_json(path, what="an unfinished result", remedy="delete its folder")

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
@@ -13,10 +12,8 @@ from recsys_vae.ingest.profile import Profile
 from recsys_vae.ingest.quarantine import QUARANTINE
 from recsys_vae.steps.ingest import Ingested
 from recsys_vae.steps.judged import Judged
-from recsys_vae.steps.main import Outcome
 from recsys_vae.steps.profile import Profiled
 from recsys_vae.steps.recommend import Recommended
-from recsys_vae.tracking.runs import tracking_uri
 
 _TITLES_SHOWN = 4
 _ACRONYMS = ("ndcg", "map", "mrr")
@@ -194,32 +191,3 @@ def lists(recommended: Recommended) -> str:
         note = " (short: too few items are left)" if user in recommended.short else ""
         blocks.append(f"user {user}, who took {shown or 'nothing'}{more}{mostly}{note}\n{body}")
     return "\n\n".join(blocks)
-
-
-def outcome(result: Outcome) -> str:
-    """Give the end of the whole line: leaderboard, lists, and where everything is."""
-    users = next(iter(result.judged[0].estimates.values())).users
-    seconds = {name: one.seconds for name, one in result.trained.items()}
-    first = next(iter(result.trained.values()))
-    uri = tracking_uri()
-    ui = uri
-    if uri.startswith("sqlite:///"):
-        ui = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).resolve()}"
-    folder = result.lists.parent
-    return "\n".join(
-        [
-            account(result.ingested),
-            "",
-            f"Test users: {users}; means with 95 % intervals; seconds of fitting",
-            leaderboard(result.judged, seconds),
-            "",
-            f"Lists of {first.model.name} for three test users",
-            "",
-            lists(result.recommended),
-            "",
-            f"Lists of everyone: {result.lists} (Parquet); of these three: {folder}/examples.csv",
-            f"Model: {result.version}, which is now @challenger (MLflow), {first.folder} (folder)",
-            f"MLflow run {result.run_id}; to look at it: make ui, or",
-            f"  mlflow ui --backend-store-uri {ui}",
-        ]
-    )

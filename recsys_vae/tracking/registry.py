@@ -119,7 +119,7 @@ def check_register_name(name: str) -> None:
 
 
 def register(uri: str, name: str) -> str:
-    """Add a logged model to the registry and point the alias `challenger` at it.
+    """Add a logged model to the registry, if it is not there, and call it `challenger`.
 
     Args:
         uri: from `log_model`.
@@ -129,9 +129,12 @@ def register(uri: str, name: str) -> str:
         The URI of the new version.
     """
     with reachable_store(), redirect_stderr(StringIO()):  # MLflow prints what we say ourselves
-        made = mlflow.register_model(uri, name)
-        mlflow.MlflowClient().set_registered_model_alias(name, CHALLENGER, str(made.version))
-    return f"models:/{name}/{made.version}"
+        client = mlflow.MlflowClient()
+        versions = client.search_model_versions(f"name = '{name}'")
+        known = [int(one.version) for one in versions if one.source == uri]
+        number = max(known) if known else mlflow.register_model(uri, name).version
+        client.set_registered_model_alias(name, CHALLENGER, str(number))
+    return f"models:/{name}/{number}"
 
 
 def model_folder(reference: str) -> Path:

@@ -199,3 +199,27 @@ def _store_made_once() -> Iterator[None]:
 def tracking_uri() -> str:
     """Say where runs are kept."""
     return str(mlflow.get_tracking_uri())
+
+
+def last_run_id() -> str:
+    """Give the id of the run that ended last in this process."""
+    last = mlflow.last_active_run()
+    return "" if last is None else str(last.info.run_id)
+
+
+def run_exists(run_id: str) -> bool:
+    """Say whether the store has a run that was not deleted."""
+    with reachable_store():
+        try:
+            found = mlflow.MlflowClient().get_run(run_id)
+        except MlflowException:
+            return False
+    return str(found.info.lifecycle_stage) == "active"
+
+
+def tag_run(run_id: str, values: Mapping[str, str]) -> None:
+    """Add tags to a run that has ended."""
+    client = mlflow.MlflowClient()
+    with reachable_store():
+        for name, value in values.items():
+            client.set_tag(run_id, name, value)
