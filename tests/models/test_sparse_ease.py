@@ -1,0 +1,102 @@
+"""Sparse EASE keeps the contract, and solves each item's regression on its nearest items."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given as generated
+from hypothesis import strategies as st
+
+from recsys_vae.models import item_ridge as solver
+from recsys_vae.models.base import FitOptions, Recommender
+from recsys_vae.models.ease import EASE, EASEConfig
+from recsys_vae.models.item_ridge import item_ridge
+from recsys_vae.models.sparse_ease import SparseEASE, SparseEASEConfig
+from tests.contract import RecommenderContract
+from tests.models.made_up import made_up
+
+
+class TestSparseEASE(RecommenderContract):
+    random = False
+
+    def make(self) -> Recommender:
+        return SparseEASE(SparseEASEConfig(ridge=5.0))
+
+
+def _by_hand(
+    X: npt.NDArray[np.float64], ridge: float, neighbours: int, damping: float
+) -> npt.NDArray[np.float64]:
+    """Regress every item on its nearest, straight from the formula."""
+    X = X * np.maximum(X.sum(axis=1), 1e-12)[:, None] ** (-damping / 2)
+    n_items = X.shape[1]
+    weights = np.zeros((n_items, n_items))
+    for item in range(n_items):
+        shared = X.T @ X[:, item]
+        cosine = shared / np.maximum(np.linalg.norm(X, axis=0), 1e-15)
+        near = [i for i in np.argsort(-np.round(cosine, 9), kind="stable")
+                if i != item and shared[i] > 0][:neighbours]  # fmt: skip
+        left = X[:, near].T @ X[:, near] + ridge * np.eye(len(near))
+        weights[near, item] = np.linalg.solve(left, shared[near])
+    return weights
+
+
+@generated(
+    seed=st.integers(0, 1_000),
+    ridge=st.sampled_from([0.5, 5.0]),
+    neighbours=st.sampled_from([1, 3, 11, 50]),
+    damping=st.sampled_from([0.0, 0.5, 1.0]),
+    dense=st.booleans(),
+)
+def test_every_column_is_the_ridge_regression_of_an_item_on_its_nearest(
+    seed: int, ridge: float, neighbours: int, damping: float, dense: bool
+) -> None:
+    train = made_up(30, 12, 0.3, seed)
+    matrix = train.matrix.toarray().astype(np.float64)
+    rng = np.random.default_rng(seed)
+    # Weights that are no round numbers: no two items are equally similar to a third.
+    matrix *= rng.uniform(0.5, 1.5, matrix.shape)
+    given = type(train.matrix)(matrix)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(solver, "_DENSE_SHARE", 0.0 if dense else 1.0)
+        found = item_ridge(given, ridge=ridge, neighbours=neighbours, damping=damping)
+    expected = _by_hand(matrix, ridge, neighbours, damping)
+    # float32 (1e-7) times the condition number, below 100 here.
+    assert np.abs(found.toarray() - expected).max() < 1e-5
+
+
+def test_with_all_items_as_neighbours_it_is_ease() -> None:
+    train = made_up(60, 20, 0.3, 3)
+    full = EASE(EASEConfig(ridge=2.0)).fit(train, FitOptions())
+    config = SparseEASEConfig(ridge=2.0, neighbours=19, damping=0.0)
+    ours = SparseEASE(config).fit(train, FitOptions())
+    # Where two items share no user, EASE's weight is not 0: those are neighbours of nobody here.
+    shared = (train.matrix.T @ train.matrix).toarray()
+    assert (shared > 0).all()
+    assert np.abs(ours.score(train.matrix) - full.score(train.matrix)).max() < 1e-4
+
+
+def test_the_size_of_a_batch_does_not_matter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train = made_up(50, 23, 0.2, 1)
+    whole = item_ridge(train.matrix, ridge=3.0, neighbours=7, damping=0.5).toarray()
+    monkeypatch.setattr(solver, "_BATCH_BYTES", 5 * 4 * 7 * 7)
+    assert np.array_equal(
+        item_ridge(train.matrix, ridge=3.0, neighbours=7, damping=0.5).toarray(), whole
+    )
+
+
+def test_an_item_that_shares_no_user_recommends_nothing_and_is_not_recommended() -> None:
+    train = made_up(20, 6, 0.4, 0)
+    matrix = train.matrix.toarray()
+    matrix[:, 2] = 0
+    weights = item_ridge(type(train.matrix)(matrix), ridge=1.0, neighbours=3, damping=0.5).toarray()
+    assert not weights[2].any()
+    assert not weights[:, 2].any()
+    assert np.isfinite(weights).all()
+
+
+def test_at_most_so_many_weights_an_item_and_none_of_itself() -> None:
+    train = made_up(80, 40, 0.3, 5)
+    weights = item_ridge(train.matrix, ridge=1.0, neighbours=4, damping=0.5).toarray()
+    assert ((weights != 0).sum(axis=0) <= 4).all()
+    assert not np.diagonal(weights).any()
