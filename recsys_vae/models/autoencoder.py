@@ -217,6 +217,12 @@ class NeuralRecommender(ABC):
         return scores
 
     @torch.inference_mode()
+    def scores_at(self, given: csr_array, z_BZ: Tensor) -> FloatMatrix:
+        """Score users of these histories at latent points: scores_BI."""
+        scores: FloatMatrix = self.network.decode(z_BZ).float().cpu().numpy()
+        return scores
+
+    @torch.inference_mode()
     def score_items(self, given: csr_array, items_BK: npt.NDArray[np.integer[Any]]) -> FloatMatrix:
         """Score some items for each user, without scoring the others where that can be avoided.
 

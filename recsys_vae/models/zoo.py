@@ -25,6 +25,7 @@ from recsys_vae.models.graph_filter import GraphFilter, GraphFilterConfig
 from recsys_vae.models.item_knn import ItemKNN, ItemKNNConfig
 from recsys_vae.models.ladder_vae import LadderVAE, LadderVAEConfig
 from recsys_vae.models.latent_diffusion import LatentDiffusion, LatentDiffusionConfig
+from recsys_vae.models.linear_vae import LinearVAE, LinearVAEConfig
 from recsys_vae.models.logistic_mf import LogisticMF, LogisticMFConfig
 from recsys_vae.models.mult_dae import MultDAE, MultDAEConfig
 from recsys_vae.models.mult_vae import MultVAE, MultVAEConfig
@@ -32,6 +33,7 @@ from recsys_vae.models.plain_autoencoder import PlainAutoencoder, PlainAutoencod
 from recsys_vae.models.popularity import Popularity, PopularityConfig
 from recsys_vae.models.random import Random, RandomConfig
 from recsys_vae.models.recvae import RecVAE, RecVAEConfig
+from recsys_vae.models.sparse_ease import SparseEASE, SparseEASEConfig
 from recsys_vae.models.vamp_vae import VampVAE, VampVAEConfig
 from recsys_vae.models.vq_vae import VQVAE, VQVAEConfig
 
@@ -58,6 +60,9 @@ class Entry:
 
 
 ZOO: Final[dict[str, Entry]] = {
+    LinearVAE.name: Entry(
+        LinearVAE, LinearVAEConfig, "Mult-VAE beside a sparse linear path; take this one first"
+    ),
     MultVAE.name: Entry(
         MultVAE, MultVAEConfig, "variational autoencoder, multinomial likelihood (Liang 2018)"
     ),
@@ -82,6 +87,11 @@ ZOO: Final[dict[str, Entry]] = {
     ),
     VampVAE.name: Entry(VampVAE, VampVAEConfig, "VampPrior, gated layers, two levels (Kim 2019)"),
     EASE.name: Entry(EASE, EASEConfig, "linear item-to-item model, closed form (Steck 2019)"),
+    SparseEASE.name: Entry(
+        SparseEASE,
+        SparseEASEConfig,
+        "EASE among each item's nearest items (Steck 2019, Ning 2011)",
+    ),
     GraphFilter.name: Entry(
         GraphFilter, GraphFilterConfig, "co-occurrence and ideal low-pass, GF-CF (Shen 2021)"
     ),

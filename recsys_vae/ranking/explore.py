@@ -80,8 +80,7 @@ def sampled_scores(
     z_BZ = posterior.sample(Noise(seed, _STEP, users))
     if len(keys) and torch.equal(z_BZ, mean_BZ):
         raise _no_posterior(model)
-    scores: FloatMatrix = model.network.decode(z_BZ).float().cpu().numpy()
-    return scores
+    return model.scores_at(given, z_BZ)
 
 
 def _no_posterior(model: Recommender) -> InputError:

@@ -1,0 +1,193 @@
+"""A VAE with a linear path: what one item says of another, and what the whole history says.
+
+Legend: B users in the batch, I items, K items asked for, Z latent width.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field
+from scipy.sparse import csr_array
+from torch import Tensor
+
+from recsys_vae.interactions import IdMap, Interactions
+from recsys_vae.models.autoencoder import NeuralRecommender
+from recsys_vae.models.base import FitOptions, FloatMatrix, Recommender
+from recsys_vae.models.closed_form import join_parts, sparse_parts
+from recsys_vae.models.mult_vae import MultVAEConfig, MultVAENetwork
+from recsys_vae.models.sparse_ease import SparseEASE, SparseEASEConfig
+from recsys_vae.training.config import TrainingConfig
+
+_PATH: Final = "path_II"
+_GATES: Final = (0.03, 0.0, 0.01, 0.1, 0.3, 1.0)
+_STEPS: Final = 1_000
+"""Optimiser steps that a default training takes, within the bounds on its epochs."""
+_FEWEST_EPOCHS: Final = 15
+_MOST_EPOCHS: Final = 100
+_VALIDATIONS: Final = 15
+
+
+class LinearVAEConfig(MultVAEConfig):
+    """Hyper-parameters; what is None adapts to the data."""
+
+    latent: int = Field(default=512, ge=1, le=1_000_000, description="Z, width of the latent space")
+    dropout: float = Field(default=0.8, ge=0, lt=1, description="of the input's entries")
+    kl_annealing_steps: int | None = Field(
+        default=6_000,
+        ge=0,
+        le=10**15,
+        description="steps at which an uncapped KL weight would reach 1; None: so many that the "
+        "cap is reached after half of the planned steps",
+    )
+    ridge: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e9,
+        description="lambda of the linear path; None: the best on validation among 4, 12, 36 (12 "
+        "where nothing validates)",
+    )
+    neighbours: int = Field(default=128, ge=1, le=4096, description="items that speak for an item")
+    damping: float = Field(
+        default=0.5, ge=0, le=2, description="gamma, a user of n items counts n^-gamma in the path"
+    )
+    gate: float | None = Field(
+        default=None,
+        ge=0,
+        le=1e6,
+        description="g, what the likeliest item of the VAE adds to its score; None: the best on "
+        "validation among 0, 0.01, 0.03, 0.1, 0.3, 1 (0.03 where nothing validates)",
+    )
+    training: TrainingConfig = Field(
+        default=TrainingConfig(learning_rate=2e-3, lr_schedule="cosine"),
+        description="by default as many epochs as have 1,000 steps, within 15 and 100",
+    )
+
+    def path(self) -> SparseEASEConfig:
+        """Give the config of the linear path."""
+        return SparseEASEConfig(ridge=self.ridge, neighbours=self.neighbours, damping=self.damping)
+
+    def planned(self, n_users: int) -> Self:
+        """Write down the epochs of a training on so many users, unless they were given."""
+        if "training" in self.model_fields_set:
+            return self
+        per_epoch = -(-n_users // self.training.users_per_step(n_users))
+        epochs = min(max(round(_STEPS / per_epoch), _FEWEST_EPOCHS), _MOST_EPOCHS)
+        each = max(1, epochs // _VALIDATIONS)
+        training = self.training.model_copy(update={"epochs": epochs, "validate_every": each})
+        return self.model_copy(update={"training": training})
+
+
+class LinearVAE(NeuralRecommender):
+    r"""Mult-VAE and a sparse linear item-to-item path over the same history.
+
+    .. math:: s_{ui} = x_u B_{\cdot i} + g \, e^{l_{ui} - \max_j l_{uj}}
+
+    B is sparse EASE (`item_ridge`): in closed form, frozen, without a diagonal, so that it cannot
+    copy its input. l are the logits of a Mult-VAE at the posterior mean; the second term is the
+    likelihood of each item relative to the likeliest. Both terms are near what they estimate, a
+    probability, and so they are added as such and not as logits. The path sees pairs of items,
+    down to the rare ones; the VAE sees the history as a whole, and answers an empty one. ridge, g
+    and the epochs are chosen on validation.
+
+    Sources: D. Liang et al., Variational Autoencoders for Collaborative Filtering, WWW 2018 (the
+    VAE); H. Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019 (the path);
+    V. Vancura, P. Kordik, Deep Variational Autoencoder with Shallow Parallel Path for Top-N
+    Recommendation (VASP), ICANN 2021 (the idea of a linear path beside a VAE).
+
+    >>> LinearVAE(LinearVAEConfig(gate=0.1)).config.gate
+    0.1
+    """
+
+    name: ClassVar[str] = "linear-vae"
+    # The scores are no product of users and items, as those of other autoencoders are.
+    linear_scores: ClassVar[None] = None  # type: ignore[assignment] # tells LinearRecommender so
+
+    def __init__(self, config: LinearVAEConfig | None = None) -> None:
+        """Describe the model."""
+        self._linear_vae = config or LinearVAEConfig()
+        self._path_II = csr_array((0, 0), dtype=np.float32)
+        super().__init__(self._linear_vae)
+
+    @property
+    def config(self) -> LinearVAEConfig:
+        """The hyper-parameters, after a fit with what was chosen."""
+        return self._linear_vae
+
+    @property
+    def chooses(self) -> bool:
+        """Whether ridge, gate or the time to stop are open."""
+        config = self._linear_vae
+        return config.ridge is None or config.gate is None or super().chooses
+
+    def settled(self) -> LinearVAEConfig:
+        """Give the hyper-parameters with what validation chose in them."""
+        settled = super().settled()
+        assert isinstance(settled, LinearVAEConfig)  # it is made from the config
+        return settled
+
+    def build(self, n_items: int, generator: torch.Generator) -> MultVAENetwork:
+        """Make the network."""
+        return MultVAENetwork(self._linear_vae, n_items, generator)
+
+    def fit(self, train_data: Interactions, options: FitOptions) -> Self:
+        """Solve the path, train the VAE beside it, and choose the weight of the two."""
+        path = SparseEASE(self._linear_vae.path()).fit(train_data, options)
+        asked = self._linear_vae.planned(len(train_data.users))
+        asked = asked.model_copy(update={"ridge": path.config.model_dump()["ridge"]})
+        self._path_II = path.weights
+        # While it trains it is judged with the weight that is asked for, or the usual one.
+        gate = _GATES[0] if asked.gate is None else asked.gate
+        self._take(asked.model_copy(update={"gate": gate}))
+        super().fit(train_data, options)
+        if asked.gate is None and options.validate is not None:
+            self._choose_gate(options.validate)
+        return self
+
+    def _choose_gate(self, validate: Callable[[Recommender], float]) -> None:
+        judged = {}
+        for gate in _GATES:
+            self._take(self._linear_vae.model_copy(update={"gate": gate}))
+            judged[gate] = validate(self)
+        self._take(
+            self._linear_vae.model_copy(update={"gate": max(judged, key=judged.__getitem__)})
+        )
+
+    def _take(self, config: LinearVAEConfig) -> None:
+        self._linear_vae = self._config = config
+
+    @torch.inference_mode()
+    def score(self, given: csr_array) -> FloatMatrix:
+        """Score at the posterior mean: scores_BI."""
+        return self.scores_at(given, self.posterior(given).mean_BZ)
+
+    @torch.inference_mode()
+    def scores_at(self, given: csr_array, z_BZ: Tensor) -> FloatMatrix:
+        """Score at latent points: what the VAE says of them, and the path of the histories."""
+        likelihood_BI = self.network.decode(z_BZ).float()
+        likelihood_BI.sub_(likelihood_BI.amax(dim=1, keepdim=True)).exp_()
+        scores: FloatMatrix = likelihood_BI.mul_(self._gate()).cpu().numpy()
+        spoken = csr_array(csr_array(given, dtype=np.float32) @ self._path_II)
+        users_N = np.repeat(np.arange(scores.shape[0]), np.diff(spoken.indptr))
+        scores[users_N, spoken.indices] += spoken.data
+        return scores
+
+    def score_items(self, given: csr_array, items_BK: npt.NDArray[np.integer[Any]]) -> FloatMatrix:
+        """Score some items for each user: scores_BK, those of `score`."""
+        return np.take_along_axis(self.score(given), items_BK.astype(np.intp), axis=1)
+
+    def _gate(self) -> float:
+        gate = self._linear_vae.gate
+        return _GATES[0] if gate is None else gate
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Give the weights of both by name."""
+        return {**super().arrays(), **sparse_parts(_PATH, self._path_II)}
+
+    def restore(self, items: IdMap, arrays: dict[str, npt.NDArray[Any]]) -> Self:
+        """Take up weights; returns itself, on the CPU, ready to score."""
+        self._path_II = join_parts(_PATH, arrays, len(items))
+        own = {name: value for name, value in arrays.items() if not name.startswith(f"{_PATH}.")}
+        return super().restore(items, own)

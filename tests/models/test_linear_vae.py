@@ -1,0 +1,128 @@
+"""The VAE with a linear path keeps the contract, and adds up its two parts."""
+
+from typing import Final
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_array
+
+from recsys_vae.evaluation.evaluate import mean_metric
+from recsys_vae.interactions import IdMap, Interactions
+from recsys_vae.models.base import FitOptions, LinearRecommender, Recommender
+from recsys_vae.models.linear_vae import LinearVAE, LinearVAEConfig
+from recsys_vae.models.sparse_ease import SparseEASE, SparseEASEConfig
+from recsys_vae.models.zoo import make_model
+from recsys_vae.ranking import Ranker, rank
+from recsys_vae.ranking.explore import sampled_scores
+from recsys_vae.splitting import Split, StrongOptions, split_strong
+from recsys_vae.training.config import TrainingConfig
+from tests.contract import RecommenderContract
+from tests.models.made_up import made_up
+
+_QUICK: Final = TrainingConfig(epochs=40, batch_size=15, learning_rate=0.02)
+
+
+def _config(**changes: object) -> LinearVAEConfig:
+    quick = {"hidden": (32,), "latent": 8, "kl_cap": 0.01, "dropout": 0.5, "training": _QUICK}
+    return LinearVAEConfig.model_validate({**quick, "ridge": 5.0, "gate": 0.1, **changes})
+
+
+class TestLinearVAE(RecommenderContract):
+    def make(self) -> Recommender:
+        return LinearVAE(_config())
+
+
+@pytest.fixture(scope="module")
+def fitted() -> LinearVAE:
+    return LinearVAE(_config()).fit(made_up(60, 20, 0.25, 0), FitOptions(device="cpu"))
+
+
+def test_scores_are_the_path_and_the_gated_relative_likelihood(fitted: LinearVAE) -> None:
+    train = made_up(60, 20, 0.25, 0)
+    path = SparseEASE(SparseEASEConfig(ridge=5.0)).fit(train, FitOptions())
+    with torch.inference_mode():
+        logits = fitted.network.decode(fitted.posterior(train.matrix).mean_BZ).numpy()
+    relative = np.exp(logits.astype(np.float64))
+    relative /= relative.max(axis=1, keepdims=True)
+    expected = path.score(train.matrix) + 0.1 * relative
+    # A sum of two float32 numbers below 2.
+    assert np.abs(fitted.score(train.matrix) - expected).max() < 1e-6
+
+
+def test_without_the_gate_it_is_the_path(fitted: LinearVAE) -> None:
+    train = made_up(60, 20, 0.25, 0)
+    path = SparseEASE(SparseEASEConfig(ridge=5.0)).fit(train, FitOptions())
+    closed = LinearVAE(_config(gate=0.0)).restore(train.items, fitted.arrays())
+    assert np.array_equal(closed.score(train.matrix), path.score(train.matrix))
+
+
+def test_an_empty_history_is_answered_by_the_vae_alone(fitted: LinearVAE) -> None:
+    scores = fitted.score(csr_array((1, 20), dtype=np.float32))
+    assert scores.max() == pytest.approx(0.1, rel=1e-6)
+    assert len(np.unique(scores)) > 10
+
+
+def test_it_is_ranked_by_its_scores_and_not_by_its_decoder(fitted: LinearVAE) -> None:
+    given = made_up(60, 20, 0.25, 0).matrix
+    assert not isinstance(fitted, LinearRecommender)
+    lists = Ranker(fitted, 5).lists(given)
+    assert np.array_equal(lists.items_BK, rank(fitted.score(given), given, 5).items_BK)
+
+
+def test_a_draw_of_the_posterior_moves_the_vae_and_leaves_the_path(fitted: LinearVAE) -> None:
+    given = made_up(60, 20, 0.25, 0).matrix
+    drawn = sampled_scores(fitted, given, np.arange(60), seed=1)
+    assert not np.array_equal(drawn, fitted.score(given))
+    difference = drawn - fitted.score(given)
+    assert np.abs(difference).max() <= 0.1 + 1e-6  # what the gate lets through
+
+
+def _split() -> Split:
+    rng = np.random.default_rng(0)
+    taste = rng.integers(0, 4, 400)
+    chance = np.where(np.arange(40)[None] % 4 == taste[:, None], 0.4, 0.05)
+    matrix = csr_array((rng.random((400, 40)) < chance).astype(np.float32))
+    everything = Interactions(IdMap.of(np.arange(400)), IdMap.of(np.arange(40)), matrix)
+    return split_strong(everything, StrongOptions(held_out_users=60))
+
+
+def test_ridge_gate_and_epochs_are_chosen_and_can_be_settled() -> None:
+    parts = _split()
+    train = parts.train
+    model = LinearVAE(_config(ridge=None, gate=None))
+    assert model.chooses
+
+    def validate(judged: Recommender) -> float:
+        return mean_metric(judged, parts.validation, "ndcg@10")
+
+    model.fit(train, FitOptions(device="cpu", validate=validate))
+    settled = model.settled()
+    assert settled.ridge in (4.0, 12.0, 36.0)
+    assert settled.gate in (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
+    assert settled.training.patience == 0
+    again = LinearVAE(settled).fit(train, FitOptions(device="cpu"))
+    assert np.array_equal(again.score(train.matrix), model.score(train.matrix))
+    # What was chosen is no worse than any other gate.
+    best = validate(model)
+    for gate in (0.0, 0.01, 0.03, 0.1, 0.3, 1.0):
+        other = settled.model_copy(update={"gate": gate})
+        assert validate(LinearVAE(other).restore(train.items, model.arrays())) <= best
+
+
+@pytest.mark.parametrize(
+    ("n_users", "epochs", "each"),
+    [(100, 100, 6), (5_000, 50, 3), (29_858, 17, 1), (10_000_000, 15, 1)],
+)
+def test_the_default_training_has_about_a_thousand_steps(
+    n_users: int, epochs: int, each: int
+) -> None:
+    planned = LinearVAEConfig().planned(n_users).training
+    assert (planned.epochs, planned.validate_every) == (epochs, each)
+
+
+def test_a_training_that_was_given_is_left_alone() -> None:
+    config = LinearVAEConfig(training=TrainingConfig(epochs=3))
+    assert config.planned(1_000) == config
+    made = make_model("linear-vae", {"training": {"epochs": 3}})
+    assert made.config.model_dump()["training"]["epochs"] == 3
