@@ -65,8 +65,9 @@ def test_an_empty_history_is_answered_by_the_vae_alone(fitted: LinearVAE) -> Non
 
 def test_it_is_ranked_by_its_scores_and_not_by_its_decoder(fitted: LinearVAE) -> None:
     given = made_up(60, 20, 0.25, 0).matrix
-    assert not isinstance(fitted, LinearRecommender)
-    lists = Ranker(fitted, 5).lists(given)
+    model: Recommender = fitted
+    assert not isinstance(model, LinearRecommender)
+    lists = Ranker(model, 5).lists(given)
     assert np.array_equal(lists.items_BK, rank(fitted.score(given), given, 5).items_BK)
 
 
