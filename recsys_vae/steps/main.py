@@ -17,11 +17,13 @@ from recsys_vae.steps.evaluate import Judged, evaluate_models
 from recsys_vae.steps.ingest import CONTENTS as DATA_CONTENTS
 from recsys_vae.steps.ingest import INTERACTIONS, ITEMS, Ingested, IngestOptions, ingest
 from recsys_vae.steps.lists import ListOptions
+from recsys_vae.steps.pictures import judged_note
 from recsys_vae.steps.recipes import Recipe
 from recsys_vae.steps.recommend import Recommended, RecommendOptions, recommend
 from recsys_vae.steps.score import ScoreOptions, score
 from recsys_vae.steps.split import split
 from recsys_vae.steps.train import Trained, train
+from recsys_vae.tracking.evaluations import tell_model
 from recsys_vae.tracking.registry import REGISTERED_NAME, check_register_name, register
 from recsys_vae.tracking.runs import step_run
 from recsys_vae.training.device import choose_device
@@ -110,7 +112,7 @@ def run_main(options: MainOptions, say: Callable[[str], None] = lambda _line: No
     check_register_name(options.register)
     for folder, contents in _written(options):
         check_replaceable(folder, contents)
-    with step_run("main") as run:
+    with step_run("main", name=f"main {Path(options.data).name}") as run:
         say(f"ingest: {options.data}")
         ingested = ingest(
             IngestOptions(
@@ -163,7 +165,11 @@ def run_main(options: MainOptions, say: Callable[[str], None] = lambda _line: No
         )
         version = register(first.uri, options.register)
         for one in judged:
-            run.metrics({f"{one.model}_{key}": value.mean for key, value in one.estimates.items()})
+            means = {key: value.mean for key, value in one.estimates.items()}
+            run.metrics({f"{one.model}_{key}": mean for key, mean in means.items()})
+            told = {f"test_{key}": mean for key, mean in means.items()}
+            tell_model(trained[one.model].uri, told)
+        run.note(judged_note(judged, f"test users of {options.data}"))
         return Outcome(ingested, trained, judged, recommended, lists, version, run.run_id)
 
 

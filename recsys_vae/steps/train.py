@@ -4,14 +4,16 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
-from recsys_vae.evaluation.evaluate import mean_metric
+from recsys_vae.evaluation.evaluate import mean_metric, mean_metrics
 from recsys_vae.files import check_replaceable
 from recsys_vae.models.base import FitOptions, Recommender
 from recsys_vae.models.zoo import CONTENTS, save_model
 from recsys_vae.splitting import load_split
+from recsys_vae.steps.pictures import show_training
 from recsys_vae.steps.recipes import Recipe
 from recsys_vae.tracking.registry import check_register_name, log_model
 from recsys_vae.tracking.registry import register as register_version
@@ -19,6 +21,7 @@ from recsys_vae.tracking.runs import step_run
 from recsys_vae.training.distributed import leads_here
 
 VALIDATION_METRIC = "ndcg@100"
+_ALSO_VALIDATED: Final = ("recall@20", "recall@50")
 
 
 def checkpoint_folder(out: Path) -> Path:
@@ -78,7 +81,8 @@ def train(
     check_replaceable(out, CONTENTS)
     if register is not None:
         check_register_name(register)
-    with step_run("train", system_metrics=True) as run:
+    name = f"train {recipe.label or recipe.model}"
+    with step_run("train", name=name, system_metrics=True) as run:
         model = recipe.make()
         parts = load_split(split)
         run.params("fit", {"model": model.name, "seed": seed, "device": device})
@@ -101,14 +105,16 @@ def train(
         seconds = time.perf_counter() - started
         if not leads_here():
             return None
-        validation = mean_metric(model, parts.validation, VALIDATION_METRIC)
+        means = mean_metrics(model, parts.validation, (VALIDATION_METRIC, *_ALSO_VALIDATED))
         threshold = parts.description.get("threshold")
         data = {"threshold": threshold, "train": parts.train.fingerprint, "seed": seed}
         counts_I = np.bincount(parts.train.matrix.indices, minlength=len(parts.train.items))
         save_model(model, out, data=data, counts_I=counts_I)
-        run.metrics({"fit_seconds": seconds, f"validation_{VALIDATION_METRIC}": validation})
+        run.metrics({f"validation_{name}": value for name, value in means.items()})
+        run.metrics({"fit_seconds": seconds})
+        show_training(run, model, parts.validation, means, seconds)
         uri = log_model(model, out)
         if register is not None:
             uri = register_version(uri, register)
         shutil.rmtree(checkpoint_folder(out), ignore_errors=True)
-        return Trained(model, out, uri, validation, seconds)
+        return Trained(model, out, uri, means[VALIDATION_METRIC], seconds)
