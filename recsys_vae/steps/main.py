@@ -169,6 +169,8 @@ def run_main(options: MainOptions, say: Callable[[str], None] = lambda _line: No
             run.metrics({f"{one.model}_{key}": mean for key, mean in means.items()})
             told = {f"test_{key}": mean for key, mean in means.items()}
             tell_model(trained[one.model].uri, told)
+        run.params("main", {"data": options.data, "recipes": ", ".join(names), "k": options.k})
+        run.dataset(ingested.interactions, "interactions", "pipeline")
         run.note(judged_note(judged, f"test users of {options.data}"))
         return Outcome(ingested, trained, judged, recommended, lists, version, run.run_id)
 

@@ -65,7 +65,10 @@ def judged_note(judged: Sequence[Judged], users: str) -> str:
         *([one.model, *(str(one.estimates[name]) for name in names)] for one in best_first),
     ]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return f"{count:,} {users}, means with 95 % intervals\n\n{table}"
+    means = ", ".join(f"{one.model} {one.estimates[names[-1]].mean:.4f}" for one in best_first)
+    # In one line: of a table the UI shows the beginning only, until asked for more.
+    line = f"{metric_label(names[-1])}: {means} ({count:,} {users})"
+    return f"{line}\n\n{table}\n\nMeans with 95 % intervals."
 
 
 def show_training(
