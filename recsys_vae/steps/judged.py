@@ -260,6 +260,12 @@ def _entries(found: Sequence[_Read]) -> list[Entry]:
     return entries
 
 
+def first_choice(entries: Sequence[Entry]) -> str:
+    """Give the metric to sort by where none is named: the first NDCG, otherwise the last metric."""
+    metrics = [*entries[0].overall, *entries[0].per_user]
+    return next((one for one in metrics if one.startswith("ndcg@")), metrics[-1])
+
+
 def save_comparison(comparison: Comparison, folder: Path) -> None:
     """Write `leaderboard.csv` and `pairs.csv` into `folder`, which appears only when complete."""
     with atomic_folder(folder, COMPARISON_CONTENTS) as temporary:
