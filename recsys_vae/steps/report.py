@@ -37,9 +37,8 @@ def write_report(*, run: str, out: Path) -> None:
         InputError: there is no such run, it evaluated nothing, or it is damaged.
     """
     if out.suffix.lower() not in SUFFIXES:
-        raise InputError(
-            f"--out {out} has another suffix than .html: choose {out.with_suffix('.html')}"
-        )
+        better = out.with_suffix(SUFFIXES[0])
+        raise InputError(f"--out {out} has another suffix than .html: choose {better}")
     if out.is_dir():
         raise InputError(f"--out {out} is a folder: name a file in it, such as {out}/report.html")
     whole = Path(run)

@@ -43,10 +43,8 @@ def run(workspace: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "line <b>"
     shutil.copytree(workspace / "ratings" / "data", folder / "data")
     shutil.copytree(_evaluated("judged"), folder / "evaluation")
-    titles = (
-        'item,title,genres\n0,"<script>alert(1)</script>",a\n1,"""onload=x"" & <img src=x>",b\n'
-    )
-    (tmp_path / "titles.csv").write_text(titles)
+    titles = ['0,"<script>alert(1)</script>",a', '8,"""onload=x"" & <img src=x>",b']
+    (tmp_path / "titles.csv").write_text("\n".join(["item,title,genres", *titles]))
     lists = ["--items", str(tmp_path / "titles.csv"), "--k", "9", "--first", "3"]
     histories = ["--histories", "ratings/split/test-given"]
     out = ["--out", str(folder / "lists" / "examples.csv")]
@@ -87,9 +85,8 @@ def test_the_same_run_gives_the_same_page(run: Path, tmp_path: Path) -> None:
     assert pages[0] == pages[1]
 
 
-def test_a_run_of_evaluate_is_enough_and_the_page_is_kept_with_the_report(
-    workspace: Path, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("workspace")
+def test_a_run_of_evaluate_is_enough_and_the_page_is_kept_with_the_report(tmp_path: Path) -> None:
     _evaluated("judged")
     client: Any = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name("recsys-vae").experiment_id
@@ -107,7 +104,8 @@ def test_a_run_of_evaluate_is_enough_and_the_page_is_kept_with_the_report(
     assert Path(kept).read_bytes() == (tmp_path / "report.html").read_bytes()
 
 
-def test_an_evaluation_without_pictures_still_gives_a_page(workspace: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("workspace")
+def test_an_evaluation_without_pictures_still_gives_a_page(tmp_path: Path) -> None:
     shutil.copytree(_evaluated("judged"), tmp_path / "older")
     for picture in (tmp_path / "older").glob("*.png"):
         picture.unlink()
@@ -116,17 +114,17 @@ def test_an_evaluation_without_pictures_still_gives_a_page(workspace: Path, tmp_
 
 
 def test_what_cannot_be_reported_is_refused_in_a_sentence(refused: Refused, tmp_path: Path) -> None:
-    assert "neither a folder" in refused("report", "--run", "{tmp}/nothing.html")
-    assert "evaluat" in refused("report", "--run", "ratings/data")
+    page = ["--out", str(tmp_path / "page.html")]
+    assert "neither a folder" in refused("report", "--run", "{tmp}/nothing", *page, out=False)
+    assert "is not an evaluation" in refused("report", "--run", "ratings/data", *page, out=False)
     _evaluated("judged")
-    assert "another suffix than .html" in refused(
-        "report", "--run", "judged", "--out", "{tmp}/a.pdf", out=False
-    )
+    assert "another suffix than .html" in refused("report", "--run", "judged")
+    (tmp_path / "folder.html").mkdir()
+    folder = ["--out", "{tmp}/folder.html"]
+    assert "is a folder" in refused("report", "--run", "judged", *folder, out=False)
     damaged = tmp_path / "damaged"
     shutil.copytree("judged", damaged / "evaluation")
     (damaged / "data").mkdir()
     (damaged / "data" / "ingest.json").write_text('{"steps": [{}]}')
-    assert "ingest.json is damaged" in refused(
-        "report", "--run", str(damaged), "--out", "{tmp}/page.html", out=False
-    )
+    assert "ingest.json is damaged" in refused("report", "--run", str(damaged), *page, out=False)
     assert not (tmp_path / "page.html").exists()
