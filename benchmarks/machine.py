@@ -1,24 +1,13 @@
 """What a measurement must carry with it: the machine, the versions and the date."""
 
 import datetime
-import platform
 import resource
 from pathlib import Path
 from typing import Any
 
 import torch
 
-
-def processor() -> str:
-    """Give the processor's name with the vector units that matter."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if not cpuinfo.exists():
-        return platform.processor() or platform.machine()
-    lines = (line.partition(":") for line in cpuinfo.read_text("utf-8").splitlines())
-    fields = {name.strip(): value.strip() for name, _, value in lines}
-    flags = fields.get("flags", "").split()
-    units = [unit for unit in ("avx512_bf16", "amx_bf16") if unit in flags]
-    return " ".join([fields.get("model name", platform.machine()), *units])
+from recsys_vae.training.host import processor
 
 
 def peak_mb() -> float:

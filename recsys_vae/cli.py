@@ -15,6 +15,7 @@ from recsys_vae.cli_judging import compare, evaluate, kl_curve, leaderboard
 from recsys_vae.cli_lists import recommend, score
 from recsys_vae.cli_models import models
 from recsys_vae.cli_registry import promote
+from recsys_vae.cli_report import report
 from recsys_vae.errors import InputError
 from recsys_vae.options import (
     CLEANING,
@@ -191,7 +192,7 @@ for verb in (evaluate, compare, leaderboard, kl_curve):
     cli.add_command(verb)
 
 
-for verb in (recommend, score, promote):
+for verb in (recommend, score, promote, report):
     cli.add_command(verb)
 
 

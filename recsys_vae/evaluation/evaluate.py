@@ -29,6 +29,8 @@ from recsys_vae.models.base import Recommender, check_items
 from recsys_vae.ranking import NotFiniteError, TopN, rank
 from recsys_vae.splitting import FoldIn
 
+SHOWN: Final = 20
+"""How many places of a list people look at, when it is counted what they see."""
 _SCORES_AT_ONCE: Final = 2**26
 
 
@@ -68,6 +70,7 @@ class Evaluation:
         checks: what was checked.
         by_items: per user and metric, with only some held-out items counted, by (segmentation,
             segment).
+        shown_I: how many judged users were shown each item among their first `SHOWN`.
     """
 
     per_user: dict[str, PerUser]
@@ -75,6 +78,7 @@ class Evaluation:
     overall: dict[str, float]
     checks: Checks
     by_items: dict[tuple[str, str], dict[str, PerUser]] = field(default_factory=dict)
+    shown_I: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def estimates(self, *, seed: int = 0) -> dict[str, Estimate]:
         """Give means with intervals by metric name; overall measures have no interval."""
@@ -147,6 +151,7 @@ def judge(
     exposure = {
         k: np.zeros(n_items, dtype=np.int64) for name in OVERALL for k in lengths.get(name, ())
     }
+    shown_I = np.zeros(n_items, dtype=np.int64)
     start, short, seen, repeated = 0, 0, 0, 0
     for lists in blocks:
         rows = slice(start, start + len(lists.items_BK))
@@ -160,6 +165,8 @@ def judge(
         for name, values in _values(lists, hits_BK, held_B, given, catalogue, lengths).items():
             parts[name].append(values)
         judged = held_B > 0
+        first = lists.items_BK[judged, :SHOWN]
+        shown_I += np.bincount(first[first >= 0], minlength=n_items)
         for k, counts in exposure.items():
             shown = lists.items_BK[judged, : min(k, n_items)]
             counts += np.bincount(shown[shown >= 0], minlength=n_items)
@@ -192,6 +199,7 @@ def judge(
         overall,
         checks,
         {key: _in_order(found, lengths, asked) for key, found in by_items.items()},
+        shown_I,
     )
 
 
@@ -288,21 +296,26 @@ def evaluate(
 
 
 def mean_metric(model: Recommender, fold: FoldIn, metric: str) -> float:
-    """Give the mean of one metric over the judged users, for early stopping.
+    """Give the mean of one metric over the judged users, for early stopping."""
+    return mean_metrics(model, fold, [metric])[metric]
+
+
+def mean_metrics(model: Recommender, fold: FoldIn, metrics: Sequence[str]) -> dict[str, float]:
+    """Give the means of some metrics of single users over the judged users.
 
     Returns:
-        The mean, or NaN where the model gives scores that are not finite.
+        The means by name, all NaN where the model gives scores that are not finite.
 
     Raises:
         InputError: no user has held-out items.
     """
     try:
-        values = evaluate(model, fold, [metric]).per_user[metric]
+        per_user = evaluate(model, fold, metrics).per_user
     except NotFiniteError:
-        return float("nan")
-    if np.isnan(values).all():
+        return dict.fromkeys(metrics, float("nan"))
+    if any(np.isnan(values).all() for values in per_user.values()):
         raise InputError(
             "no validation user has a held-out item: split with more --held-out-users, or keep "
             "users with at least 5 items"
         )
-    return float(np.nanmean(values))
+    return {name: float(np.nanmean(values)) for name, values in per_user.items()}

@@ -96,3 +96,15 @@ def lengths_by_name(asked: Sequence[Metric]) -> dict[str, list[int]]:
     for metric in asked:
         lengths.setdefault(metric.name, []).append(metric.k)
     return lengths
+
+
+def metric_label(name: str) -> str:
+    """Write a metric as papers do.
+
+    >>> metric_label("ndcg@100"), metric_label("recall@20")
+    ('NDCG@100', 'Recall@20')
+    """
+    metric, at, k = name.partition("@")
+    if metric in ("ndcg", "map", "mrr"):
+        return metric.upper() + at + k
+    return metric.capitalize().replace("_", " ") + at + k

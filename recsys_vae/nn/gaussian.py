@@ -59,9 +59,12 @@ class DiagonalGaussian:
 
         Source: D. P. Kingma, M. Welling, Auto-Encoding Variational Bayes, 2013, appendix B.
         """
+        return self.kl_by_dimension().sum(dim=1)
+
+    def kl_by_dimension(self) -> Tensor:
+        """Give the same coordinate by coordinate, (B, Z), in nats."""
         variance_BZ = self.log_variance_BZ.exp()
-        terms_BZ = variance_BZ + self.mean_BZ.square() - 1.0 - self.log_variance_BZ
-        return 0.5 * terms_BZ.sum(dim=1)
+        return 0.5 * (variance_BZ + self.mean_BZ.square() - 1.0 - self.log_variance_BZ)
 
     def kl_to(self, other: "DiagonalGaussian") -> Tensor:
         r"""Give the KL divergence to another normal distribution of each user, (B,), in nats.

@@ -6,7 +6,7 @@ from pathlib import Path
 from recsys_vae.evaluation.comparison import Comparison, compare
 from recsys_vae.evaluation.measures import parse_metric
 from recsys_vae.files import check_replaceable
-from recsys_vae.steps.judged import COMPARISON_CONTENTS, read_entries, save_comparison
+from recsys_vae.steps.judged import COMPARISON_CONTENTS, first_choice, read_entries, save_comparison
 from recsys_vae.tracking.evaluations import evaluation_folders
 from recsys_vae.tracking.runs import step_run
 
@@ -36,8 +36,7 @@ def compare_runs(
     folders = [(run, folder) for run in runs for folder in evaluation_folders(run)]
     with step_run("compare") as run:
         entries = read_entries(folders)
-        metrics = [*entries[0].overall, *entries[0].per_user]
-        chosen = by or next((one for one in metrics if one.startswith("ndcg@")), metrics[-1])
+        chosen = by or first_choice(entries)
         comparison = compare(entries, chosen, seed=seed)
         run.params("compare", {"runs": ",".join(runs), "by": chosen, "seed": seed})
         run.table(comparison.leaderboard, "leaderboard.json")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from recsys_vae.evaluation.comparison import MARKS, Comparison
+from recsys_vae.evaluation.measures import metric_label
 from recsys_vae.ingest.counts import Counts
 from recsys_vae.ingest.drift import Drift
 from recsys_vae.ingest.profile import Profile
@@ -16,19 +17,7 @@ from recsys_vae.steps.profile import Profiled
 from recsys_vae.steps.recommend import Recommended
 
 _TITLES_SHOWN = 4
-_ACRONYMS = ("ndcg", "map", "mrr")
 _METRICS_SHOWN = 4
-
-
-def metric_label(name: str) -> str:
-    """Write a metric as papers do.
-
-    >>> metric_label("ndcg@100"), metric_label("recall@20")
-    ('NDCG@100', 'Recall@20')
-    """
-    metric, at, k = name.partition("@")
-    label = metric.upper() if metric in _ACRONYMS else metric.capitalize().replace("_", " ")
-    return label + at + k
 
 
 def leaderboard(judged: Sequence[Judged], seconds: dict[str, float] | None = None) -> str:

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import pandas as pd
+
 from recsys_vae.errors import InputError
 from recsys_vae.evaluation.catalogue import Catalogue
 from recsys_vae.evaluation.evaluate import evaluate
@@ -19,7 +22,14 @@ from recsys_vae.models.base import Recommender
 from recsys_vae.models.zoo import load_model, trained_seed
 from recsys_vae.splitting import FoldIn, load_split
 from recsys_vae.steps.attributes import attribute_name, attribute_segments
-from recsys_vae.steps.judged import CONTENTS, Judged, metrics_table, save_judged
+from recsys_vae.steps.judged import (
+    CONTENTS,
+    SEGMENTS_FILE,
+    Judged,
+    metrics_table,
+    save_judged,
+)
+from recsys_vae.steps.pictures import draw_judged, judged_note
 from recsys_vae.tracking.registry import model_folder
 from recsys_vae.tracking.runs import step_run
 
@@ -74,10 +84,22 @@ def evaluate_models(
             judged.append(
                 Judged(label, found.estimates(), found, model.name, config, trained_seed(folder))
             )
-        save_judged(judged, fold, out, user_segments=users, described={"part": part})
+        counts_I = np.bincount(parts.train.matrix.indices, minlength=len(parts.train.items))
+        save_judged(
+            judged,
+            fold,
+            out,
+            user_segments=users,
+            described={"part": part},
+            draw=lambda folder: draw_judged(judged, fold, counts_I, folder),
+        )
         for one in judged:
             run.metrics({f"{one.model}_{key}": value.mean for key, value in one.estimates.items()})
+        run.tags({"recsys_vae.models": ", ".join(labels), "recsys_vae.part": part})
+        run.note(judged_note(judged, f"{part} users"))
         run.table(metrics_table(judged), "metrics.json")
+        if (out / SEGMENTS_FILE).is_file():
+            run.table(pd.read_csv(out / SEGMENTS_FILE), "segments.json")
         run.artifact(out, "evaluation")
         return judged
 

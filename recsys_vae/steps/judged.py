@@ -1,6 +1,6 @@
 """What `evaluate` writes, and how it is read again to be compared."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +25,8 @@ METRICS_FILE: Final = "metrics.csv"
 PER_USER_FILE: Final = "per_user.parquet"
 SEGMENTS_FILE: Final = "segments.csv"
 MANIFEST: Final = "evaluation.json"
-CONTENTS: Final = (METRICS_FILE, PER_USER_FILE, SEGMENTS_FILE, MANIFEST)
+PLOTS: Final = ("models.png", "activity.png", "long-tail.png")
+CONTENTS: Final = (METRICS_FILE, PER_USER_FILE, SEGMENTS_FILE, MANIFEST, *PLOTS)
 FORMAT_VERSION: Final = 1
 _REMEDY: Final = "make it with 'recsys-vae evaluate'"
 
@@ -70,6 +71,7 @@ def save_judged(
     *,
     user_segments: Sequence[UserSegments] = (),
     described: dict[str, Any],
+    draw: Callable[[Path], None] = lambda _folder: None,
 ) -> None:
     """Write what was found into `folder`, which appears only when complete.
 
@@ -79,6 +81,7 @@ def save_judged(
         folder: is created, or replaced as a whole.
         user_segments: how to part the users in `segments.csv`.
         described: what else belongs into the manifest.
+        draw: adds the `PLOTS` to a folder.
     """
     with atomic_folder(folder, CONTENTS) as temporary:
         metrics_table(judged).to_csv(temporary / METRICS_FILE, index=False)
@@ -111,6 +114,7 @@ def save_judged(
             ],
             **described,
         }
+        draw(temporary)
         write_json(temporary / MANIFEST, manifest)
 
 
@@ -254,6 +258,12 @@ def _entries(found: Sequence[_Read]) -> list[Entry]:
             )
         )
     return entries
+
+
+def first_choice(entries: Sequence[Entry]) -> str:
+    """Give the metric to sort by where none is named: the first NDCG, otherwise the last metric."""
+    metrics = [*entries[0].overall, *entries[0].per_user]
+    return next((one for one in metrics if one.startswith("ndcg@")), metrics[-1])
 
 
 def save_comparison(comparison: Comparison, folder: Path) -> None:

@@ -26,11 +26,13 @@ from recsys_vae.steps.cache import Done, Made, StepCache, content_sum
 from recsys_vae.steps.evaluate import evaluate_models
 from recsys_vae.steps.ingest import INTERACTIONS, ITEMS, REPORT, SAMPLE, IngestOptions, ingest
 from recsys_vae.steps.lists import ListOptions
+from recsys_vae.steps.pictures import judged_note
 from recsys_vae.steps.recipes import Recipe
 from recsys_vae.steps.recommend import RecommendOptions, recommend
 from recsys_vae.steps.score import ScoreOptions, score
 from recsys_vae.steps.split import split
 from recsys_vae.steps.train import VALIDATION_METRIC, train
+from recsys_vae.tracking.evaluations import tell_model
 from recsys_vae.tracking.registry import REGISTERED_NAME
 
 
@@ -83,7 +85,11 @@ class Line:
         """Do what is not done; give all steps by name, in their order."""
         done = [self._ingest(), self._split()]
         done += [self._train(recipe) for recipe in self.options.recipes]
-        done += [self._evaluate(), self._recommend(), self._score()]
+        done += [
+            self._evaluate({one.step: one.made.facts["uri"] for one in done[2:]}),
+            self._recommend(),
+            self._score(),
+        ]
         return {one.step: one for one in done}
 
     @property
@@ -177,7 +183,7 @@ class Line:
 
         return self.cache.step(f"train {recipe.model}", depends, [out], make)
 
-    def _evaluate(self) -> Done:
+    def _evaluate(self, uris: dict[str, str]) -> Done:
         models = {one.model: self._model(one) for one in self.options.recipes}
         out = self.options.out / "evaluation"
         depends = {
@@ -199,8 +205,15 @@ class Line:
                 for one in judged
                 for name, value in one.estimates.items()
             }
-            users = judged[0].evaluation.checks.judged
-            return Made(facts={"table": table, "users": users}, metrics=metrics)
+            for one in judged:
+                means = {f"test_{name}": value.mean for name, value in one.estimates.items()}
+                tell_model(uris[f"train {one.model}"], means)
+            facts = {
+                "table": table,
+                "users": judged[0].evaluation.checks.judged,
+                "note": judged_note(judged, f"test users of {self.options.data}"),
+            }
+            return Made(facts=facts, metrics=metrics)
 
         return self.cache.step("evaluate", depends, [out], make)
 

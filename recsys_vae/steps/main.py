@@ -5,6 +5,7 @@ from pathlib import Path
 
 from recsys_vae.errors import InputError
 from recsys_vae.files import check_replaceable
+from recsys_vae.interactions import load_interactions
 from recsys_vae.models.zoo import CONTENTS as MODEL_CONTENTS
 from recsys_vae.scoring.workplace import CONTENTS as LISTS_CONTENTS
 from recsys_vae.splitting.split import CONTENTS as SPLIT_CONTENTS
@@ -12,6 +13,7 @@ from recsys_vae.steps.cache import CONTENTS as RECORDS
 from recsys_vae.steps.cache import StepCache
 from recsys_vae.steps.evaluate import CONTENTS as EVALUATION_CONTENTS
 from recsys_vae.steps.ingest import CONTENTS as DATA_CONTENTS
+from recsys_vae.steps.ingest import INTERACTIONS
 from recsys_vae.steps.line import Line, MainOptions
 from recsys_vae.steps.outcome import Outcome
 from recsys_vae.tracking.registry import check_register_name, register
@@ -48,7 +50,8 @@ def run_main(options: MainOptions, say: Callable[[str], None] = lambda _line: No
     check_register_name(options.register)
     for folder, contents in _written(options):
         check_replaceable(folder, contents)
-    with step_run("main") as run:
+    with step_run("main", name=f"main {Path(options.data).name}") as run:
+        run.params("main", {"data": options.data, "recipes": ", ".join(names), "k": options.k})
         line = Line(options, StepCache(options.out, fresh=options.fresh, say=say))
         steps = line.run()
         for name, done in steps.items():
@@ -56,6 +59,10 @@ def run_main(options: MainOptions, say: Callable[[str], None] = lambda _line: No
             run.tags({f"recsys_vae.run.{name}": done.run_id})
             if done.reused:
                 run.tags({f"recsys_vae.reused.{name}": "true"})
+        run.dataset(
+            load_interactions(options.out / "data" / INTERACTIONS), "interactions", "pipeline"
+        )
+        run.note(steps["evaluate"].made.facts["note"])
         first = steps[f"train {names[0]}"]
         version = register(first.made.facts["uri"], options.register)
         return Outcome(steps, options.out, version, run.run_id)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from recsys_vae.evaluation.measures import metric_label
 from recsys_vae.steps.cache import Done
-from recsys_vae.steps.console import metric_label
 from recsys_vae.tracking.runs import tracking_uri
 
 

@@ -131,7 +131,9 @@ def promote(options: PromoteOptions) -> Verdict:
         catalogue = Catalogue.of(parts.train)
         judge = _Judge(options, parts.test, catalogue)
         new_found, new_shown = judge.look(new)
-        old_shown, difference, refused = None, None, ()
+        old_shown: Shown | None = None
+        difference: Difference | None = None
+        refused: tuple[str, ...] = ()
         if old == new:
             old_shown, refused = new_shown, ("it is the champion already",)
         elif old is not None:
@@ -197,7 +199,7 @@ def _ms_per_user(model: Recommender, fold: FoldIn) -> float:
         started = time.perf_counter()
         ranker.lists(given)
         seconds.append(time.perf_counter() - started)
-    return 1_000 * min(seconds) / given.shape[0]
+    return 1_000 * min(seconds) / int(given.shape[0])
 
 
 def _refusals(

@@ -2,28 +2,63 @@
 
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
-from recsys_vae.evaluation.evaluate import mean_metric
+from recsys_vae.evaluation.evaluate import mean_metric, mean_metrics
 from recsys_vae.files import check_replaceable
 from recsys_vae.models.base import FitOptions, Recommender
 from recsys_vae.models.zoo import CONTENTS, save_model
-from recsys_vae.splitting import load_split
+from recsys_vae.splitting import Split, load_split
+from recsys_vae.steps.pictures import show_training
 from recsys_vae.steps.recipes import Recipe
 from recsys_vae.tracking.registry import check_register_name, log_model
 from recsys_vae.tracking.registry import register as register_version
-from recsys_vae.tracking.runs import step_run
+from recsys_vae.tracking.runs import StepRun, step_run
 from recsys_vae.training.distributed import leads_here
+from recsys_vae.training.records import EpochRecord
 
 VALIDATION_METRIC = "ndcg@100"
+_ALSO_VALIDATED: Final = ("recall@20", "recall@50")
 
 
 def checkpoint_folder(out: Path) -> Path:
     """Say where the checkpoints of a training lie while it runs."""
     return out.with_name(f"{out.name}.unfinished")
+
+
+def fit_options(
+    parts: Split,
+    seed: int,
+    device: str,
+    checkpoint: Path,
+    *,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+) -> FitOptions:
+    """Give the options of a fit that follows the validation users."""
+    return FitOptions(
+        seed=seed,
+        device=device,
+        validate=lambda fitted: mean_metric(fitted, parts.validation, VALIDATION_METRIC),
+        on_epoch=on_epoch,
+        progress=True,
+        checkpoint=checkpoint,
+    )
+
+
+def log_fit_inputs(
+    run: StepRun, model: Recommender, parts: Split, *, seed: int, device: str
+) -> None:
+    """Log what a fit starts from: settings, seed and data."""
+    run.params("fit", {"model": model.name, "seed": seed, "device": device})
+    run.params("model", model.config.model_dump(mode="json"))
+    run.tags({"recsys_vae.model": model.name})
+    run.dataset(parts.train, "train", "train")
+    run.dataset(parts.validation.held_out, "validation", "validate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +113,12 @@ def train(
     check_replaceable(out, CONTENTS)
     if register is not None:
         check_register_name(register)
-    with step_run("train", system_metrics=True) as run:
+    name = f"train {recipe.label or recipe.model}"
+    with step_run("train", name=name, system_metrics=True) as run:
         model = recipe.make()
         parts = load_split(split)
-        run.params("fit", {"model": model.name, "seed": seed, "device": device})
-        run.params("model", model.config.model_dump(mode="json"))
-        run.tags({"recsys_vae.model": model.name})
-        run.dataset(parts.train, "train", "train")
-        run.dataset(parts.validation.held_out, "validation", "validate")
-        options = FitOptions(
-            seed=seed,
-            device=device,
-            validate=lambda fitted: mean_metric(fitted, parts.validation, VALIDATION_METRIC),
-            on_epoch=run.epoch,
-            progress=True,
-            checkpoint=checkpoint_folder(out),
-        )
+        log_fit_inputs(run, model, parts, seed=seed, device=device)
+        options = fit_options(parts, seed, device, checkpoint_folder(out), on_epoch=run.epoch)
         if fresh and leads_here():
             shutil.rmtree(checkpoint_folder(out), ignore_errors=True)
         started = time.perf_counter()
@@ -101,14 +126,16 @@ def train(
         seconds = time.perf_counter() - started
         if not leads_here():
             return None
-        validation = mean_metric(model, parts.validation, VALIDATION_METRIC)
+        means = mean_metrics(model, parts.validation, (VALIDATION_METRIC, *_ALSO_VALIDATED))
         threshold = parts.description.get("threshold")
         data = {"threshold": threshold, "train": parts.train.fingerprint, "seed": seed}
         counts_I = np.bincount(parts.train.matrix.indices, minlength=len(parts.train.items))
         save_model(model, out, data=data, counts_I=counts_I)
-        run.metrics({"fit_seconds": seconds, f"validation_{VALIDATION_METRIC}": validation})
+        run.metrics({f"validation_{name}": value for name, value in means.items()})
+        run.metrics({"fit_seconds": seconds})
+        show_training(run, model, parts.validation, means, seconds)
         uri = log_model(model, out)
         if register is not None:
             uri = register_version(uri, register)
         shutil.rmtree(checkpoint_folder(out), ignore_errors=True)
-        return Trained(model, out, uri, validation, seconds)
+        return Trained(model, out, uri, means[VALIDATION_METRIC], seconds)

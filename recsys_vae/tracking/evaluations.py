@@ -1,19 +1,42 @@
 """Evaluations in MLflow: where `evaluate` has left them."""
 
 import re
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import mlflow
+from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from recsys_vae.errors import InputError, reason
-from recsys_vae.tracking.runs import TAG_STEP, quiet, reachable_store
+from recsys_vae.tracking.runs import TAG_STEP, metric_name, quiet, reachable_store
 
 ARTIFACT: Final = "evaluation"
 _JUDGING: Final = ("evaluate", "leaderboard")
 _RUN_ID: Final = re.compile("[0-9a-f]{32}")
+
+
+def tell_model(uri: str, values: Mapping[str, float]) -> None:
+    """Log metrics of a model where it was trained, so that trainings can be compared by them.
+
+    MLflow's page of the model shows them as well.
+
+    Args:
+        uri: from `log_model`.
+        values: by name, such as "test_recall@20".
+    """
+    client, model_id = mlflow.MlflowClient(), uri.removeprefix("models:/")
+    now = int(time.time() * 1000)
+    with reachable_store():
+        logged = client.get_logged_model(model_id)
+        found = [
+            Metric(metric_name(name), value, now, 0, model_id=model_id, run_id=logged.source_run_id)
+            for name, value in values.items()
+        ]
+        client.log_batch(logged.source_run_id, metrics=found)
 
 
 def evaluation_folders(reference: str) -> list[Path]:

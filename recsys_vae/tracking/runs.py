@@ -4,9 +4,10 @@ import logging
 import os
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 # MLflow reads it at import; tracking an interaction file is nobody else's business.
@@ -16,21 +17,25 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 import mlflow
 import pandas as pd
 from filelock import FileLock
-from mlflow.data.code_dataset_source import CodeDatasetSource
-from mlflow.data.meta_dataset import MetaDataset
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from sqlalchemy.exc import SQLAlchemyError
 
 from recsys_vae import __version__
 from recsys_vae.errors import InputError, reason
 from recsys_vae.interactions import Interactions
+from recsys_vae.tracking.environment import environment, git_state
+from recsys_vae.tracking.inputs import InteractionsDataset
 from recsys_vae.training.distributed import leads_here
 from recsys_vae.training.records import EpochRecord
 
 EXPERIMENT = "recsys-vae"
 TAG_STEP = "recsys_vae.step"
+PLOTS: Final = "plots"
+Draw = Callable[[Path], None]
 _NOT_IN_NAMES: Final = re.compile(r"[^/\w.\- ]")
 _LONGEST_NAME: Final = 250
+_EXPERIMENT_KIND: Final = "mlflow.experimentKind"
 
 
 def quiet() -> None:
@@ -59,7 +64,7 @@ class StepRun:
 
     def metrics(self, values: Mapping[str, float], *, step: int | None = None) -> None:
         """Log numbers; "@" is not allowed in MLflow's names and becomes "_at_"."""
-        clean = {_metric_name(name): float(value) for name, value in values.items()}
+        clean = {metric_name(name): float(value) for name, value in values.items()}
         mlflow.log_metrics(clean, step=step)
 
     def epoch(self, record: EpochRecord) -> None:
@@ -72,9 +77,7 @@ class StepRun:
 
     def dataset(self, interactions: Interactions, name: str, context: str) -> None:
         """Log interactions as an input of the run, by fingerprint."""
-        source = CodeDatasetSource(tags={"name": name})
-        digest = interactions.fingerprint[:16]
-        mlflow.log_input(MetaDataset(source, name=name, digest=digest), context=context)
+        mlflow.log_input(InteractionsDataset(interactions, name), context=context)
         mlflow.set_tag(f"recsys_vae.fingerprint.{name}", interactions.fingerprint)
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
@@ -92,11 +95,26 @@ class StepRun:
         """Log tags to find the run by."""
         mlflow.set_tags(dict(values))
 
+    def note(self, markdown: str) -> None:
+        """Write what the UI shows as the run's description."""
+        mlflow.set_tag(MLFLOW_RUN_NOTE, markdown)
 
-def _metric_name(name: str) -> str:
+    def plots(self, drawn: Mapping[str, Draw]) -> None:
+        """Log pictures.
+
+        Args:
+            drawn: what draws each, by file name; it is given the path to write.
+        """
+        with TemporaryDirectory() as folder:
+            for name, draw in drawn.items():
+                draw(Path(folder) / name)
+            mlflow.log_artifacts(folder, PLOTS)
+
+
+def metric_name(name: str) -> str:
     """Write a name as MLflow allows it: of few signs, as a path in its shortest form, not long.
 
-    >>> _metric_name("ease (2)/../a_ndcg@20")
+    >>> metric_name("ease (2)/../a_ndcg@20")
     'a_ndcg_at_20'
     """
     clean = _NOT_IN_NAMES.sub("_", name.replace("@", "_at_"))[-_LONGEST_NAME:]
@@ -128,15 +146,24 @@ class SilentRun(StepRun):
     def tags(self, values: Mapping[str, str]) -> None:
         """Log nothing."""
 
+    def note(self, markdown: str) -> None:
+        """Log nothing."""
+
+    def plots(self, drawn: Mapping[str, Draw]) -> None:
+        """Log nothing."""
+
 
 @contextmanager
-def step_run(step: str, *, system_metrics: bool = False) -> Iterator[StepRun]:
+def step_run(
+    step: str, *, name: str | None = None, system_metrics: bool = False
+) -> Iterator[StepRun]:
     """Run a step inside an MLflow run.
 
     Takes up the run that `mlflow run` prepared; within another step, the run is nested.
 
     Args:
-        step: its name; also the run's.
+        step: its name.
+        name: of the run, unless `mlflow run` has named it; None: the step's.
         system_metrics: whether to record processor and memory use.
 
     Yields:
@@ -158,11 +185,23 @@ def step_run(step: str, *, system_metrics: bool = False) -> Iterator[StepRun]:
             with _store_made_once():
                 mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
         started = mlflow.start_run(
-            run_name=None if prepared else step, nested=nested, log_system_metrics=system_metrics
+            run_name=None if prepared else name or step,
+            nested=nested,
+            log_system_metrics=system_metrics,
         )
     with started as run:
-        mlflow.set_tags({TAG_STEP: step, "recsys_vae.version": __version__})
+        if not nested:
+            _show_as_training(run.info.experiment_id)
+        mlflow.set_tags({TAG_STEP: step, "recsys_vae.version": __version__, **git_state()})
+        mlflow.log_dict(environment(), "environment.json")
         yield StepRun(run)
+
+
+def _show_as_training(experiment_id: str) -> None:
+    """Have the UI open the experiment as one of trainings, unless somebody has chosen otherwise."""
+    client = mlflow.MlflowClient()
+    if _EXPERIMENT_KIND not in client.get_experiment(experiment_id).tags:
+        client.set_experiment_tag(experiment_id, _EXPERIMENT_KIND, "custom_model_development")
 
 
 @contextmanager

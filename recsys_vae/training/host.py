@@ -2,7 +2,9 @@
 
 import ctypes
 import os
+import platform
 import sys
+from pathlib import Path
 
 import torch
 
@@ -38,6 +40,18 @@ def keep_freed_memory() -> bool:
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 2**26))
     taken = [mallopt(name, value) == 1 for name, value in settings]
     return all(taken)
+
+
+def processor() -> str:
+    """Give the processor's name with the vector units that matter."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return platform.processor() or platform.machine()
+    lines = (line.partition(":") for line in cpuinfo.read_text("utf-8").splitlines())
+    fields = {name.strip(): value.strip() for name, _, value in lines}
+    flags = fields.get("flags", "").split()
+    units = [unit for unit in ("avx512_bf16", "amx_bf16") if unit in flags]
+    return " ".join([fields.get("model name", platform.machine()), *units])
 
 
 def prepare_host(threads: int | None = None) -> None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import mlflow
 import pytest
@@ -110,7 +110,7 @@ def test_one_that_is_behind_is_refused_and_one_that_is_level_only_where_that_is_
     ],
 )
 def test_a_guard_rail_refuses_who_is_ahead(
-    options: PromoteOptions, limit: dict[str, float], words: str
+    options: PromoteOptions, limit: dict[str, Any], words: str
 ) -> None:
     crown(_NAME, "1", instead_of=None)
     _challenge(2)
