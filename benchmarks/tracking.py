@@ -92,8 +92,9 @@ def main(arguments: list[str] | None = None) -> None:
 def _measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Fit by turns with and without tracking."""
     # MLflow reads where its store is when it is imported.
+    from recsys_vae.steps.fitting import fit as fit_on
     from recsys_vae.steps.recipes import read_recipe
-    from recsys_vae.steps.train import fit_options, log_fit_inputs
+    from recsys_vae.steps.train import log_fit_inputs
     from recsys_vae.tracking.registry import log_model
     from recsys_vae.tracking.runs import step_run
 
@@ -105,7 +106,7 @@ def _measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
     def plain() -> Cost:
         clock = _Clock()
-        recipe.make().fit(parts.train, fit_options(parts, options.seed, "cpu", checkpoint))
+        fit_on(recipe.make(), parts, seed=options.seed, device="cpu", checkpoint=checkpoint)
         return clock.cost()
 
     def tracked() -> Cost:
@@ -122,8 +123,14 @@ def _measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
                 with clock.waiting():
                     run.epoch(record)
 
-            chosen = fit_options(parts, options.seed, "cpu", checkpoint, on_epoch=on_epoch)
-            model.fit(parts.train, chosen)
+            fit_on(
+                model,
+                parts,
+                seed=options.seed,
+                device="cpu",
+                checkpoint=checkpoint,
+                on_epoch=on_epoch,
+            )
             with clock.waiting():
                 ends.close()
         return clock.cost()

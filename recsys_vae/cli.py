@@ -16,6 +16,7 @@ from recsys_vae.cli_lists import recommend, score
 from recsys_vae.cli_models import models
 from recsys_vae.cli_registry import promote
 from recsys_vae.cli_report import report
+from recsys_vae.cli_tuning import reproduce, tune
 from recsys_vae.errors import InputError
 from recsys_vae.options import (
     CLEANING,
@@ -184,15 +185,15 @@ def train(**values: Any) -> None:
 
 
 _INTERRUPTED = (
-    "interrupted: what was complete stays; train, score and leaderboard go on where they were when "
-    "the same command is given again"
+    "interrupted: what was complete stays; train, tune, score and leaderboard go on where they "
+    "were when the same command is given again"
 )
 
 for verb in (evaluate, compare, leaderboard, kl_curve):
     cli.add_command(verb)
 
 
-for verb in (recommend, score, promote, report):
+for verb in (recommend, score, promote, report, tune, reproduce):
     cli.add_command(verb)
 
 

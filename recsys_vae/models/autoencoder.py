@@ -166,7 +166,7 @@ class NeuralRecommender(ABC):
     def fit(self, train_data: Interactions, options: FitOptions) -> Self:
         """Train on the given users; the best weights by `options.validate` are kept."""
         device = choose_device(options.device)
-        prepare_host()
+        prepare_host(options.threads)
         config = self.config.training
         self._items = train_data.items
         generator = torch.Generator().manual_seed(options.seed)

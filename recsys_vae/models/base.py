@@ -31,6 +31,7 @@ class FitOptions:
     Attributes:
         seed: of everything random in the fit.
         device: "auto", "cpu" or "cuda".
+        threads: of a network's training on the CPU; None: the cores that this process may use.
         validate: judges the model during the fit, higher is better (for early stopping).
         on_epoch: is told of every epoch, after a resume also of those before it.
         progress: whether a progress bar may be shown (on terminals only).
@@ -40,6 +41,7 @@ class FitOptions:
 
     seed: int = 0
     device: str = "auto"
+    threads: int | None = None
     validate: "Callable[[Recommender], float] | None" = None
     on_epoch: Callable[[EpochRecord], None] | None = None
     progress: bool = False

@@ -19,7 +19,7 @@ from recsys_vae.evaluation.segments import (
 )
 from recsys_vae.files import check_replaceable
 from recsys_vae.models.base import Recommender
-from recsys_vae.models.zoo import load_model, trained_seed
+from recsys_vae.models.zoo import load_model, model_fingerprint, trained_seed
 from recsys_vae.splitting import FoldIn, load_split
 from recsys_vae.steps.attributes import attribute_name, attribute_segments
 from recsys_vae.steps.judged import (
@@ -30,6 +30,15 @@ from recsys_vae.steps.judged import (
     save_judged,
 )
 from recsys_vae.steps.pictures import draw_judged, judged_note
+from recsys_vae.steps.rebuilding import (
+    FILE,
+    EvaluateNotes,
+    JudgedModel,
+    Surroundings,
+    fingerprints,
+    judged_results,
+    located,
+)
 from recsys_vae.tracking.registry import model_folder
 from recsys_vae.tracking.runs import step_run
 
@@ -101,6 +110,23 @@ def evaluate_models(
         if (out / SEGMENTS_FILE).is_file():
             run.table(pd.read_csv(out / SEGMENTS_FILE), "segments.json")
         run.artifact(out, "evaluation")
+        notes = EvaluateNotes(
+            split=located(split),
+            fingerprints=fingerprints(parts),
+            part=part,
+            metrics=tuple(metrics),
+            models=tuple(
+                JudgedModel(
+                    label=label,
+                    reference=located(folder) if str(folder) == reference else reference,
+                    fingerprint=model_fingerprint(folder),
+                )
+                for label, folder, reference in zip(labels, folders, models, strict=True)
+            ),
+            results=judged_results(judged),
+            surroundings=Surroundings.here("cpu"),
+        )
+        run.notes(notes.model_dump(mode="json"), FILE)
         return judged
 
 

@@ -1,11 +1,9 @@
 """leaderboard: settings chosen on validation, models fitted and judged; stopped and continued."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
-
-from filelock import FileLock, Timeout
 
 from recsys_vae.errors import InputError
 from recsys_vae.evaluation.catalogue import Catalogue
@@ -15,6 +13,7 @@ from recsys_vae.evaluation.measures import ACCURACY, Metric, parse_metric, parse
 from recsys_vae.files import check_replaceable, read_json, write_json
 from recsys_vae.models.zoo import make_model
 from recsys_vae.splitting import Split, load_split
+from recsys_vae.steps.alone import alone
 from recsys_vae.steps.judged import CONTENTS as JUDGED_CONTENTS
 from recsys_vae.steps.judged import Judged, read_entries, save_judged
 from recsys_vae.steps.leaderboard_fits import Fit, LeaderboardOptions, Say, Work
@@ -22,13 +21,11 @@ from recsys_vae.steps.leaderboard_table import write_table
 from recsys_vae.steps.recipes import Recipe, merged, read_recipe
 from recsys_vae.tracking.runs import step_run
 from recsys_vae.training.device import choose_device
-from recsys_vae.training.distributed import leads_here
 
 __all__ = ["LeaderboardOptions", "leaderboard"]
 
 _IDENTITY: Final = "leaderboard.json"
 _EVALUATION: Final = "evaluation"
-_LOCK: Final = ".lock"
 _REMEDY: Final = "give an empty --out, or the same split and options as before"
 
 
@@ -68,7 +65,7 @@ def leaderboard(options: LeaderboardOptions, say: Say = lambda _line: None) -> C
     with ExitStack() as stack, step_run("leaderboard", system_metrics=True) as run:
         parts = load_split(options.split)
         _claim(options, parts)
-        stack.enter_context(_alone(options.out))
+        stack.enter_context(alone(options.out))
         run.params("leaderboard", {"recipes": ",".join(one.label for one in recipes)})
         run.params("leaderboard", {"choose_by": options.choose_by, "refit": options.refit})
         run.dataset(parts.train, "train", "train")
@@ -132,25 +129,6 @@ def _claim(options: LeaderboardOptions, parts: Split) -> None:
     check_replaceable(options.out, ())
     options.out.mkdir(parents=True, exist_ok=True)
     write_json(path, identity)
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Keep other processes from working in the same folder at the same time."""
-    if not leads_here():
-        yield
-        return
-    try:
-        lock = FileLock(out / _LOCK, timeout=0)
-        lock.acquire()
-    except Timeout as error:
-        raise InputError(
-            f"another process is working in {out}: wait for it, or give another --out"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _judged(fits: Sequence[Fit], parts: Split, asked: Sequence[Metric]) -> Iterator[Judged]:

@@ -2,13 +2,14 @@
 
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from recsys_vae.errors import InputError, reason
 from recsys_vae.models.base import Recommender
 from recsys_vae.models.zoo import ZOO, make_model
+from recsys_vae.steps.search import Space, parse_search
 
 _LARGEST_SEED: Final = 2**62
 
@@ -23,6 +24,7 @@ class Recipe:
         label: how it is called among other recipes: the file's name, or the model's.
         candidates: settings on top of those to choose among on validation, in `leaderboard`.
         seeds: of the fits in `leaderboard`.
+        search: what `tune` may change.
     """
 
     model: str
@@ -30,6 +32,7 @@ class Recipe:
     label: str = ""
     candidates: tuple[dict[str, Any], ...] = ()
     seeds: tuple[int, ...] | None = None
+    search: Space = field(default_factory=dict)
 
     def make(self) -> Recommender:
         """Make the unfitted model.
@@ -74,9 +77,10 @@ def read_recipe(reference: str, overrides: Iterable[str] = ()) -> Recipe:
             raise InputError(f'recipe {path} names no model: add a line like model = "mult-vae"')
     candidates = _candidates(settings.pop("candidates", []), reference)
     seeds = _seeds(settings.pop("seeds", None), reference)
+    search = parse_search(settings.pop("search", {}), reference)
     for override in overrides:
         _apply(settings, override)
-    return Recipe(name, settings, label, candidates, seeds)
+    return Recipe(name, settings, label, candidates, seeds, search)
 
 
 def _candidates(found: object, reference: str) -> tuple[dict[str, Any], ...]:

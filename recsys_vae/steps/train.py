@@ -1,53 +1,40 @@
 """train: a split becomes a model."""
 
 import shutil
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from recsys_vae.evaluation.evaluate import mean_metric, mean_metrics
+from recsys_vae.evaluation.evaluate import mean_metrics
 from recsys_vae.files import check_replaceable
-from recsys_vae.models.base import FitOptions, Recommender
-from recsys_vae.models.zoo import CONTENTS, save_model
+from recsys_vae.models.base import Recommender
+from recsys_vae.models.zoo import CONTENTS, model_fingerprint, save_model
 from recsys_vae.splitting import Split, load_split
+from recsys_vae.steps.fitting import VALIDATION_METRIC, fit
 from recsys_vae.steps.pictures import show_training
+from recsys_vae.steps.rebuilding import (
+    FILE,
+    Surroundings,
+    TrainNotes,
+    fingerprints,
+    located,
+    training_results,
+)
 from recsys_vae.steps.recipes import Recipe
 from recsys_vae.tracking.registry import check_register_name, log_model
 from recsys_vae.tracking.registry import register as register_version
 from recsys_vae.tracking.runs import StepRun, step_run
 from recsys_vae.training.distributed import leads_here
-from recsys_vae.training.records import EpochRecord
 
-VALIDATION_METRIC = "ndcg@100"
+__all__ = ["VALIDATION_METRIC", "Trained", "checkpoint_folder", "save_trained", "train"]
 _ALSO_VALIDATED: Final = ("recall@20", "recall@50")
 
 
 def checkpoint_folder(out: Path) -> Path:
     """Say where the checkpoints of a training lie while it runs."""
     return out.with_name(f"{out.name}.unfinished")
-
-
-def fit_options(
-    parts: Split,
-    seed: int,
-    device: str,
-    checkpoint: Path,
-    *,
-    on_epoch: Callable[[EpochRecord], None] | None = None,
-) -> FitOptions:
-    """Give the options of a fit that follows the validation users."""
-    return FitOptions(
-        seed=seed,
-        device=device,
-        validate=lambda fitted: mean_metric(fitted, parts.validation, VALIDATION_METRIC),
-        on_epoch=on_epoch,
-        progress=True,
-        checkpoint=checkpoint,
-    )
 
 
 def log_fit_inputs(
@@ -69,7 +56,7 @@ class Trained:
         model: the fitted model.
         folder: where it is kept.
         uri: where MLflow keeps it.
-        validation: mean validation NDCG@100.
+        validation: mean of the validation metric.
         seconds: of the fit.
     """
 
@@ -89,8 +76,9 @@ def train(
     device: str,
     register: str | None,
     fresh: bool = False,
+    metric: str = VALIDATION_METRIC,
 ) -> Trained | None:
-    """Fit a model on a split's training users, choosing weights by validation NDCG@100.
+    """Fit a model on a split's training users, choosing weights by a validation metric.
 
     A training that was interrupted goes on where it was when the same call is made again: its
     checkpoints lie beside `out` until the model is complete.
@@ -103,6 +91,7 @@ def train(
         device: "auto", "cpu" or "cuda".
         register: registered model name, or None.
         fresh: start over even if an unfinished training lies there.
+        metric: of the validation, higher is better.
 
     Returns:
         The model and where it is; None in the processes that only help the first one.
@@ -118,24 +107,48 @@ def train(
         model = recipe.make()
         parts = load_split(split)
         log_fit_inputs(run, model, parts, seed=seed, device=device)
-        options = fit_options(parts, seed, device, checkpoint_folder(out), on_epoch=run.epoch)
         if fresh and leads_here():
             shutil.rmtree(checkpoint_folder(out), ignore_errors=True)
-        started = time.perf_counter()
-        model.fit(parts.train, options)
-        seconds = time.perf_counter() - started
+        asked = model.config.model_dump(mode="json")
+        fitted = fit(
+            model,
+            parts,
+            metric=metric,
+            seed=seed,
+            device=device,
+            on_epoch=run.epoch,
+            checkpoint=checkpoint_folder(out),
+            progress=True,
+        )
         if not leads_here():
             return None
-        means = mean_metrics(model, parts.validation, (VALIDATION_METRIC, *_ALSO_VALIDATED))
-        threshold = parts.description.get("threshold")
-        data = {"threshold": threshold, "train": parts.train.fingerprint, "seed": seed}
-        counts_I = np.bincount(parts.train.matrix.indices, minlength=len(parts.train.items))
-        save_model(model, out, data=data, counts_I=counts_I)
-        run.metrics({f"validation_{name}": value for name, value in means.items()})
-        run.metrics({"fit_seconds": seconds})
-        show_training(run, model, parts.validation, means, seconds)
+        save_trained(model, parts, seed, out)
+        means = mean_metrics(model, parts.validation, (metric, *_ALSO_VALIDATED))
+        run.metrics({f"validation_{one}": value for one, value in means.items()})
+        run.metrics({"fit_seconds": fitted.seconds})
+        show_training(run, model, parts.validation, means, fitted.seconds)
+        notes = TrainNotes(
+            split=located(split),
+            fingerprints=fingerprints(parts),
+            model=model.name,
+            config=asked,
+            seed=seed,
+            metric=metric,
+            results=training_results(fitted, metric),
+            fingerprint=model_fingerprint(out),
+            surroundings=Surroundings.here(device),
+        )
+        run.notes(notes.model_dump(mode="json"), FILE)
         uri = log_model(model, out)
         if register is not None:
             uri = register_version(uri, register)
         shutil.rmtree(checkpoint_folder(out), ignore_errors=True)
-        return Trained(model, out, uri, means[VALIDATION_METRIC], seconds)
+        return Trained(model, out, uri, fitted.validation, fitted.seconds)
+
+
+def save_trained(model: Recommender, parts: Split, seed: int, out: Path) -> None:
+    """Write a fitted model with what should be remembered of its training data."""
+    threshold = parts.description.get("threshold")
+    data = {"threshold": threshold, "train": parts.train.fingerprint, "seed": seed}
+    counts_I = np.bincount(parts.train.matrix.indices, minlength=len(parts.train.items))
+    save_model(model, out, data=data, counts_I=counts_I)

@@ -91,6 +91,10 @@ class StepRun:
         """Log a table that the UI shows, such as "lists.json"."""
         mlflow.log_table(frame, file)
 
+    def notes(self, values: Mapping[str, Any], file: str) -> None:
+        """Log what programs read again, as a file of JSON."""
+        mlflow.log_dict(dict(values), file)
+
     def tags(self, values: Mapping[str, str]) -> None:
         """Log tags to find the run by."""
         mlflow.set_tags(dict(values))
@@ -141,6 +145,9 @@ class SilentRun(StepRun):
         """Log nothing."""
 
     def table(self, frame: pd.DataFrame, file: str) -> None:
+        """Log nothing."""
+
+    def notes(self, values: Mapping[str, Any], file: str) -> None:
         """Log nothing."""
 
     def tags(self, values: Mapping[str, str]) -> None:

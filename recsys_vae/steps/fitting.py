@@ -1,0 +1,80 @@
+"""One fit on a split, watched on its validation users."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from recsys_vae.evaluation.evaluate import mean_metric
+from recsys_vae.models.base import FitOptions, Recommender
+from recsys_vae.splitting import Split
+from recsys_vae.training.distributed import leads_here
+from recsys_vae.training.host import prepare_host
+from recsys_vae.training.records import EpochRecord
+
+VALIDATION_METRIC = "ndcg@100"
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What a fit brought.
+
+    Attributes:
+        validation: mean of the metric over the validation users; NaN in helping processes.
+        seconds: of the fit.
+        epochs: one record each; none where there are no epochs.
+    """
+
+    validation: float
+    seconds: float
+    epochs: tuple[EpochRecord, ...]
+
+
+def fit(
+    model: Recommender,
+    parts: Split,
+    *,
+    metric: str = VALIDATION_METRIC,
+    seed: int,
+    device: str,
+    threads: int | None = None,
+    on_epoch: Callable[[EpochRecord], None] = lambda _record: None,
+    checkpoint: Path | None = None,
+    progress: bool = False,
+) -> Fitted:
+    """Fit a model, choosing its weights by a metric of the validation users.
+
+    Args:
+        model: unfitted.
+        parts: the split.
+        metric: of the validation, higher is better.
+        seed: of the fit.
+        device: "auto", "cpu" or "cuda".
+        threads: an operation on the CPU; None: the cores that this process may use.
+        on_epoch: is told of every epoch.
+        checkpoint: folder of the checkpoints, or None.
+        progress: whether a bar may be shown.
+    """
+    epochs: list[EpochRecord] = []
+
+    def note(record: EpochRecord) -> None:
+        epochs.append(record)
+        on_epoch(record)
+
+    if threads is not None:
+        prepare_host(threads)
+    options = FitOptions(
+        seed=seed,
+        device=device,
+        threads=threads,
+        validate=lambda fitted: mean_metric(fitted, parts.validation, metric),
+        on_epoch=note,
+        progress=progress,
+        checkpoint=checkpoint,
+    )
+    started = time.perf_counter()
+    model.fit(parts.train, options)
+    seconds = time.perf_counter() - started
+    validation = mean_metric(model, parts.validation, metric) if leads_here() else math.nan
+    return Fitted(validation, seconds, tuple(epochs))
