@@ -88,7 +88,8 @@ class Range(BaseModel):
 
     def __str__(self) -> str:
         """Write it for a sentence."""
-        return f"{self.low} to {self.high}"
+        kind = "whole numbers " if self.whole else ""
+        return f"{kind}{self.low} to {self.high}"
 
 
 class Choice(BaseModel):
@@ -155,7 +156,7 @@ def parse_search(found: object, reference: str) -> dict[str, Range | Choice]:
 
     >>> space = parse_search({"training": {"epochs": {"low": 5, "high": 50}}}, "a.toml")
     >>> print(space["training.epochs"])
-    5 to 50
+    whole numbers 5 to 50
     """
     if not isinstance(found, dict):
         raise InputError(f"recipe {reference}: 'search' must be a table: write [search] above it")
@@ -231,7 +232,7 @@ def start_values(model: str, settings: dict[str, Any], space: Space) -> dict[str
         if not dimension.holds(value):
             raise InputError(
                 f"setting '{name}' is {value}, which its [search] ({dimension}) does not hold: "
-                "widen it, or change the setting"
+                "widen it (low = 1.0 means all numbers, low = 1 whole ones), or change the setting"
             )
         start[name] = dimension.label(value)
     return start
