@@ -14,6 +14,7 @@ from recsys_vae.cli_datasets import datasets
 from recsys_vae.cli_judging import compare, evaluate, kl_curve, leaderboard
 from recsys_vae.cli_lists import recommend, score
 from recsys_vae.cli_models import models
+from recsys_vae.cli_promote import promote
 from recsys_vae.errors import InputError
 from recsys_vae.options import (
     CLEANING,
@@ -189,7 +190,7 @@ for verb in (evaluate, compare, leaderboard, kl_curve):
     cli.add_command(verb)
 
 
-for verb in (recommend, score):
+for verb in (recommend, score, promote):
     cli.add_command(verb)
 
 
