@@ -1,6 +1,8 @@
 """Histories as callers of a served model give them: lists of ids, of whatever type.
 
 JSON, Spark and pandas each have their own idea of a list and of nothing.
+
+Legend: U users, N ids of all histories, I items.
 """
 
 from collections.abc import Sequence
@@ -9,9 +11,11 @@ from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 
 from recsys_vae.errors import InputError
 from recsys_vae.interactions import IdArray, IdMap
+from recsys_vae.interactions.interactions import csr_from_pairs
 
 _SHOWN: Final = 40
 _LARGEST: Final = 2**63 - 1
@@ -57,6 +61,18 @@ class Given:
                 "UTF-8"
             ) from error
         return cls(rows, numbers, len(filled))
+
+    @property
+    def known_U(self) -> npt.NDArray[np.int64]:  # noqa: N802 # shape suffix
+        """How many ids of each history the model knows, (U,)."""
+        return np.bincount(self.rows_N[self.numbers_N >= 0], minlength=self.users)
+
+    def matrix(self, n_items: int) -> csr_array:
+        """Give (U, I) histories as models take them: what is known, each item once."""
+        known = self.numbers_N >= 0
+        rows, numbers = self.rows_N[known], self.numbers_N[known]
+        ones = np.ones(len(rows), dtype=np.float32)
+        return csr_from_pairs(rows, numbers, ones, (self.users, n_items))
 
 
 def _listed(history: Any, row: int) -> Any:

@@ -13,7 +13,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from recsys_vae.errors import InputError
-from recsys_vae.interactions.interactions import csr_from_pairs
 from recsys_vae.ranking import Ranker
 from recsys_vae.tracking.given import Given
 from recsys_vae.tracking.kept import ListParams, kept_model
@@ -71,17 +70,14 @@ class ServedRecommender(PythonModel):  # type: ignore[misc] # MLflow is not chec
 def _answered(ranker: Ranker, block: list[Any], first: int) -> pd.DataFrame:
     items = ranker.model.items
     asked = Given.of(block, items, first)
-    known = asked.numbers_N >= 0
-    rows, numbers = asked.rows_N[known], asked.numbers_N[known]
-    ones = np.ones(len(rows), dtype=np.float32)
-    lists = ranker.lists(csr_from_pairs(rows, numbers, ones, (len(block), len(items))))
+    lists = ranker.lists(asked.matrix(len(items)))
     kept = lists.items_BK >= 0
     ends = np.cumsum(lists.lengths)[:-1]
     return pd.DataFrame(
         {
             "items": _lists(items.ids(lists.items_BK[kept]), ends),
             "scores": _lists(lists.scores_BK[kept].astype(float), ends),
-            "known": np.bincount(rows, minlength=len(block)),
+            "known": asked.known_U,
         }
     )
 

@@ -47,7 +47,7 @@ def tastes(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Pa
         _save(
             make_model("ease", {}), Interactions.from_frame(frame[frame["item"] > 1]), Path("few")
         )
-    yield folder
+    return folder
 
 
 def _save(model: Any, train: Interactions, folder: Path) -> None:
