@@ -14,7 +14,7 @@ from recsys_vae.cli_datasets import datasets
 from recsys_vae.cli_judging import compare, evaluate, kl_curve, leaderboard
 from recsys_vae.cli_lists import recommend, score
 from recsys_vae.cli_models import models
-from recsys_vae.cli_registry import promote
+from recsys_vae.cli_promote import promote
 from recsys_vae.cli_report import report
 from recsys_vae.cli_tuning import reproduce, tune
 from recsys_vae.errors import InputError

@@ -1,225 +1,267 @@
-"""promote: a challenger that is ahead on the same users takes the champion's place, or is told why.
+"""promote: the challenger takes the champion's place, or is refused with a reason."""
 
-What is compared, and in which order a refusal is told: quality, coverage, latency, size.
-"""
-
-import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from recsys_vae.errors import InputError
 from recsys_vae.evaluation.catalogue import Catalogue
+from recsys_vae.evaluation.comparison import Comparison, Entry, compare
 from recsys_vae.evaluation.evaluate import Evaluation, evaluate
-from recsys_vae.evaluation.measures import parse_metric
-from recsys_vae.evaluation.significance import Difference, differences
+from recsys_vae.evaluation.latency import milliseconds_a_user
+from recsys_vae.evaluation.measures import ACCURACY, DEFAULT_METRICS, parse_metric
+from recsys_vae.evaluation.promotion import Cost, Rails, Verdict, decide
 from recsys_vae.models.base import Recommender
 from recsys_vae.models.zoo import load_model
-from recsys_vae.ranking import Ranker
-from recsys_vae.splitting import FoldIn, load_split
-from recsys_vae.tracking.champion import CHAMPION, challenger, crown, roll_back, version_called
-from recsys_vae.tracking.registry import CHALLENGER, model_folder
-from recsys_vae.tracking.runs import step_run
+from recsys_vae.splitting import FoldIn, Split, load_split
+from recsys_vae.tracking.registry import REGISTERED_NAME, model_folder
+from recsys_vae.tracking.runs import StepRun, step_run
+from recsys_vae.tracking.standing import (
+    ROLLED_BACK,
+    OvertakenError,
+    Standing,
+    make_champion,
+    note,
+    roll_back,
+    standing,
+    was_rolled_back,
+)
 
-_COVERAGE: Final = "coverage@20"
-_TIMED_USERS: Final = 1_024
-_REPEATS: Final = 5
+Outcome = Literal["promoted", "refused", "unchanged", "rolled back"]
+_CHALLENGER, _CHAMPION = "challenger", "champion"
+_MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromoteOptions:
-    """What a challenger has to show.
+    """What to compare, and by what to decide.
 
     Attributes:
+        split: a folder that `split` wrote, with the items of both models.
         name: of the registered model.
-        split: a folder that `split` wrote; its test users judge.
-        metric: of quality, such as "ndcg@100".
-        alpha: largest p of the paired test at which the challenger counts as ahead.
-        accept_equal: whether it is enough not to be behind at that p.
-        min_coverage: least share of the champion's coverage@20; 0: none.
-        max_latency: largest multiple of the champion's time per user; 0: no limit.
-        max_size: largest multiple of the champion's size on disk; 0: no limit.
-        dry_run: whether to compare only.
-        seed: of the test.
+        part: whose users judge.
+        metric: of accuracy, which decides.
+        rails: what else the challenger must keep to.
+        force: promote without comparing with the champion.
+        dry_run: decide, but change nothing.
+        seed: of the test and the intervals.
     """
 
-    name: str
     split: Path
+    name: str = REGISTERED_NAME
+    part: Literal["test", "validation"] = "test"
     metric: str = "ndcg@100"
-    alpha: float = 0.05
-    accept_equal: bool = False
-    min_coverage: float = 0.8
-    max_latency: float = 1.5
-    max_size: float = 2.0
+    rails: Rails = field(default_factory=Rails)
+    force: bool = False
     dry_run: bool = False
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """What one model has to show.
-
-    Attributes:
-        version: in the registry.
-        quality: mean of the metric.
-        coverage: share of the catalogue in anybody's 20 best.
-        ms_per_user: milliseconds to rank for one user, of a block of many.
-        mb: megabytes on disk.
-    """
-
-    version: str
-    quality: float
-    coverage: float
-    ms_per_user: float
-    mb: float
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Promotion:
     """What came of it.
 
     Attributes:
-        challenger: what it has to show.
-        champion: likewise; None: there was none.
-        difference: challenger minus champion, user by user; None: there was no champion.
-        refused: why the challenger does not serve; empty: it may.
-        promoted: whether it serves now.
-        run_id: of the MLflow run.
+        outcome: what was done, or would have been in a dry run.
+        sentence: what and why, without a full stop.
+        comparison: of both models; None where there was nothing to compare.
     """
 
-    challenger: Shown
-    champion: Shown | None
-    difference: Difference | None
-    refused: tuple[str, ...]
-    promoted: bool
-    run_id: str
-
-    @property
-    def reason(self) -> str:
-        """Say in a sentence why."""
-        version = self.challenger.version
-        if self.refused:
-            return f"version {version} is refused: {'; '.join(self.refused)}"
-        if self.difference is None or self.champion is None:
-            return f"version {version} is the first champion: there was none to compare it with"
-        one = self.difference
-        return (
-            f"version {version} is {'ahead of' if one.mean > 0 else 'level with'} version "
-            f"{self.champion.version} by {one.mean:+.4f} [{one.low:+.4f}, {one.high:+.4f}] "
-            f"(p = {one.p:.4f}), within the guard rails"
-        )
-
-    def table(self) -> pd.DataFrame:
-        """Give what both have to show, a row each."""
-        both = {CHALLENGER: self.challenger, CHAMPION: self.champion}
-        return pd.DataFrame([{"": k, **asdict(v)} for k, v in both.items() if v is not None])
-
-
-def promote(options: PromoteOptions) -> Verdict:
-    """Compare challenger and champion on the same users; promote or refuse.
-
-    Raises:
-        InputError: a model or the split is unusable, or they do not belong together.
-    """
-    parse_metric(options.metric)
-    with step_run("promote") as run:
-        run.params("promote", {k: str(v) for k, v in asdict(options).items()})
-        new, old = challenger(options.name), version_called(options.name, CHAMPION)
-        parts = load_split(options.split)
-        catalogue = Catalogue.of(parts.train)
-        judge = _Judge(options, parts.test, catalogue)
-        new_found, new_shown = judge.look(new)
-        old_shown: Shown | None = None
-        difference: Difference | None = None
-        refused: tuple[str, ...] = ()
-        if old == new:
-            old_shown, refused = new_shown, ("it is the champion already",)
-        elif old is not None:
-            old_found, old_shown = judge.look(old)
-            pair = (new_found.per_user[options.metric], old_found.per_user[options.metric])
-            difference = differences([pair], seed=options.seed)[0]
-            refused = _refusals(options, new_shown, old_shown, difference)
-        promoted = not refused and not options.dry_run
-        if promoted:
-            crown(options.name, new, instead_of=old)
-        verdict = Verdict(new_shown, old_shown, difference, refused, promoted, run.run_id)
-        for role, one in ((CHALLENGER, new_shown), (CHAMPION, old_shown)):
-            if one is not None:
-                values = {k: v for k, v in asdict(one).items() if k != "version"}
-                run.metrics({f"{role}_{name}": value for name, value in values.items()})
-        if difference is not None:
-            run.metrics({f"difference_{k}": v for k, v in asdict(difference).items()})
-        run.table(verdict.table(), "promotion.json")
-        decision = "promoted" if promoted else "refused" if refused else "would be promoted"
-        run.tags({"recsys_vae.decision": decision, "recsys_vae.reason": verdict.reason})
-        return verdict
-
-
-def go_back(name: str) -> str:
-    """Let the previous champion serve again, and say so."""
-    with step_run("promote") as run:
-        before, now = roll_back(name)
-        reason = f"version {now} of '{name}' serves again, in the place of {before}"
-        run.tags({"recsys_vae.decision": "rolled back", "recsys_vae.reason": reason})
-    return reason
+    outcome: Outcome
+    sentence: str
+    comparison: Comparison | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Judge:
-    options: PromoteOptions
-    fold: FoldIn
-    catalogue: Catalogue
+class _Candidate:
+    role: str
+    version: str
+    model: Recommender
+    megabytes: float
 
-    def look(self, version: str) -> tuple[Evaluation, Shown]:
-        """See what a version has to show."""
-        folder = model_folder(f"models:/{self.options.name}/{version}")
-        model = load_model(folder)
-        metrics = [self.options.metric, _COVERAGE]
-        found = evaluate(model, self.fold, metrics, catalogue=self.catalogue)
-        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        shown = Shown(
-            version,
-            found.estimates(seed=self.options.seed)[self.options.metric].mean,
-            found.overall[_COVERAGE],
-            _ms_per_user(model, self.fold),
-            size / 1e6,
+    @classmethod
+    def of(cls, role: str, name: str, version: str) -> "_Candidate":
+        folder = model_folder(f"models:/{name}/{version}")
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        return cls(role, version, load_model(folder), size / _MEGABYTE)
+
+    def __str__(self) -> str:
+        return f"version {self.version} (@{self.role})"
+
+
+def promote(options: PromoteOptions) -> Promotion:
+    """Compare the challenger with the champion on the same users, and promote or refuse it.
+
+    Where there is no champion, the challenger becomes it.
+
+    Returns:
+        What was done, also logged as a run and noted on the version.
+
+    Raises:
+        InputError: there is no challenger, the split is unusable, or models and split do not know
+            the same items.
+    """
+    metric = parse_metric(options.metric)
+    if metric.name not in ACCURACY:
+        raise InputError(
+            f"--metric {options.metric} is no measure of accuracy: choose one of "
+            f"{', '.join(ACCURACY)}, with a list length"
         )
-        return found, shown
-
-
-def _ms_per_user(model: Recommender, fold: FoldIn) -> float:
-    """Time the lists of a block of users: the quickest of a few tries, the first not counted."""
-    given = fold.given.matrix[:_TIMED_USERS]
-    ranker = Ranker(model, min(100, len(model.items)))
-    ranker.lists(given)
-    seconds = []
-    for _ in range(_REPEATS):
-        started = time.perf_counter()
-        ranker.lists(given)
-        seconds.append(time.perf_counter() - started)
-    return 1_000 * min(seconds) / int(given.shape[0])
-
-
-def _refusals(
-    options: PromoteOptions, new: Shown, old: Shown, difference: Difference
-) -> tuple[str, ...]:
-    refused = []
-    one = difference
-    said = f"{one.mean:+.4f} [{one.low:+.4f}, {one.high:+.4f}], p = {one.p:.4f}"
-    if np.isnan(one.p):
-        refused.append(f"nobody is judged by both in {options.metric}")
-    elif one.mean < 0 and one.p <= options.alpha:
-        refused.append(f"it is behind version {old.version} in {options.metric} ({said})")
-    elif not options.accept_equal and not (one.mean > 0 and one.p <= options.alpha):
-        refused.append(
-            f"it is not surely ahead of version {old.version} in {options.metric} ({said})"
+    with step_run("promote") as run:
+        before = standing(options.name)
+        if before.challenger is None:
+            raise InputError(
+                f"'{options.name}' has no version with the alias '{_CHALLENGER}': register one "
+                f"with 'recsys-vae train --register {options.name}'"
+            )
+        run.params("promote", {**asdict(options), "split": str(options.split)})
+        run.tags(
+            {
+                "recsys_vae.challenger": before.challenger,
+                "recsys_vae.champion": before.champion or "none",
+            }
         )
-    if new.coverage < options.min_coverage * old.coverage:
-        refused.append(f"coverage@20 falls from {old.coverage:.3f} to {new.coverage:.3f}")
-    if options.max_latency and new.ms_per_user > options.max_latency * old.ms_per_user:
-        refused.append(f"a user takes {new.ms_per_user:.3f} ms instead of {old.ms_per_user:.3f}")
-    if options.max_size and new.mb > options.max_size * old.mb:
-        refused.append(f"its size is {new.mb:.1f} MB instead of {old.mb:.1f}")
-    return tuple(refused)
+        comparison = None
+        if before.challenger == before.champion:
+            why = f"version {before.challenger} is the champion already"
+            done = Promotion("unchanged", why)
+        elif not options.force and was_rolled_back(options.name, before.challenger):
+            done = Promotion(
+                "refused",
+                f"version {before.challenger} is refused: it was champion and rolled back; "
+                "register another, or use --force",
+            )
+        else:
+            verdict, comparison = _judged(options, before, run)
+            done = _carried_out(options, before, verdict, comparison, run)
+        run.tags({"recsys_vae.verdict": done.outcome, "recsys_vae.reason": done.sentence})
+        return done
+
+
+def undo(name: str) -> Promotion:
+    """Go back to the previous champion.
+
+    Raises:
+        InputError: there is none.
+    """
+    with step_run("promote") as run:
+        before = roll_back(name)
+        assert before.champion is not None  # roll_back has seen to it
+        sentence = f"version {before.previous} is champion again, in place of {before.champion}"
+        note(name, before.champion, ROLLED_BACK, sentence, run.run_id)
+        run.params("promote", {"name": name, "rollback": True})
+        run.tags({"recsys_vae.verdict": ROLLED_BACK, "recsys_vae.reason": sentence})
+        return Promotion("rolled back", sentence)
+
+
+def _carried_out(
+    options: PromoteOptions,
+    before: Standing,
+    verdict: Verdict,
+    comparison: Comparison | None,
+    run: StepRun,
+) -> Promotion:
+    """Set the aliases, unless somebody was faster or nothing is to be changed."""
+    challenger = before.challenger
+    assert challenger is not None  # the caller has seen to it
+    done: Outcome = "promoted" if verdict.promote else "refused"
+    if options.dry_run:
+        sentence = f"version {challenger} would be {done}: {verdict.reason}"
+        return Promotion(done, sentence, comparison)
+    sentence = f"version {challenger} is {done}: {verdict.reason}"
+    if verdict.promote:
+        try:
+            make_champion(before, challenger)
+        except OvertakenError as error:
+            if error.champion == challenger:
+                return Promotion("unchanged", str(error), comparison)
+            sentence = f"version {challenger} is refused: {error}; promote again to compare both"
+            return Promotion("refused", sentence, comparison)
+    note(options.name, challenger, done, sentence, run.run_id)
+    return Promotion(done, sentence, comparison)
+
+
+def _judged(
+    options: PromoteOptions, before: Standing, run: StepRun
+) -> tuple[Verdict, Comparison | None]:
+    """Judge the challenger, beside the champion where there is one."""
+    assert before.challenger is not None  # the caller has seen to it
+    candidates = [_Candidate.of(_CHALLENGER, options.name, before.challenger)]
+    if before.champion is not None and not options.force:
+        candidates.append(_Candidate.of(_CHAMPION, options.name, before.champion))
+    parts = load_split(options.split)
+    _check_items(candidates, parts, options)
+    fold = parts.test if options.part == "test" else parts.validation
+    run.dataset(fold.held_out, options.part, "evaluate")
+    entries, costs = _measured(candidates, parts, fold, options)
+    if np.isnan(entries[0].per_user[options.metric]).all():
+        raise InputError(
+            f"no {options.part} user of {options.split} has a held-out item: split with more "
+            "--held-out-users, or keep users with at least 5 items"
+        )
+    comparison = compare(entries, options.metric, seed=options.seed)
+    board = comparison.leaderboard
+    run.table(board, "comparison.json")
+    for model, name, mean in board[["model", "metric", "mean"]].itertuples(index=False):
+        run.metrics({f"{model}_{name}": mean})
+    for one, cost in zip(candidates, costs, strict=True):
+        run.metrics({f"{one.role}_{name}": value for name, value in asdict(cost).items()})
+    if len(candidates) == 1:
+        why = "--force was given" if options.force else "there was no champion"
+        return Verdict(True, why), comparison
+    row = comparison.pairs[comparison.pairs["metric"] == options.metric].iloc[0]
+    own = board[board["metric"] == options.metric].set_index("model")["mean"]
+    verdict = decide(
+        {str(k): v for k, v in row.items()}, options.metric, costs[1], costs[0], options.rails,
+        means=(float(own[_CHAMPION]), float(own[_CHALLENGER])),
+    )  # fmt: skip
+    run.metrics({"difference": row["difference"], "p": row["p"]})
+    run.table(pd.DataFrame([asdict(one) for one in verdict.checks]), "checks.json")
+    return verdict, comparison
+
+
+def _measured(
+    candidates: Sequence[_Candidate], parts: Split, fold: FoldIn, options: PromoteOptions
+) -> tuple[list[Entry], list[Cost]]:
+    k = parse_metric(options.metric).k
+    coverage = f"coverage@{k}"
+    asked = list(dict.fromkeys([options.metric, *DEFAULT_METRICS, coverage]))
+    catalogue = Catalogue.of(parts.train)
+    found: list[Evaluation] = [
+        evaluate(one.model, fold, asked, catalogue=catalogue) for one in candidates
+    ]
+    latencies = milliseconds_a_user([one.model for one in candidates], fold, k)
+    entries = [
+        Entry(
+            one.role,
+            (0,),
+            {name: values[None] for name, values in result.per_user.items()},
+            {name: (value,) for name, value in result.overall.items()},
+        )
+        for one, result in zip(candidates, found, strict=True)
+    ]
+    costs = [
+        Cost(coverage=result.overall[coverage], latency=latency, size=one.megabytes)
+        for one, result, latency in zip(candidates, found, latencies, strict=True)
+    ]
+    return entries, costs
+
+
+def _check_items(candidates: Sequence[_Candidate], parts: Split, options: PromoteOptions) -> None:
+    challenger, *champion = candidates
+    for one in champion:
+        if one.model.items.fingerprint != challenger.model.items.fingerprint:
+            raise InputError(
+                f"{challenger} and {one} of '{options.name}' were trained on different items, so "
+                "that their lists cannot be compared: train the challenger on the champion's "
+                "items, or promote it uncompared with --force"
+            )
+    if challenger.model.items.fingerprint != parts.train.items.fingerprint:
+        raise InputError(
+            f"{options.split} has other items than {challenger} of '{options.name}' was trained "
+            "on: give the split that it was trained on"
+        )

@@ -10,9 +10,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Self
 
+from recsys_vae.errors import InputError
 from recsys_vae.models.base import Recommender
 from recsys_vae.models.zoo import load_model, model_fingerprint
 from recsys_vae.ranking import ItemRules, Making, Ranker
+from recsys_vae.ranking.topn import check_length
 
 _RANKERS: Final = 4
 
@@ -35,12 +37,13 @@ class ListParams:
 
     @classmethod
     def of(cls, params: Mapping[str, Any], n_items: int) -> Self:
-        """Read MLflow's params; a list is no longer than there are items."""
+        """Read MLflow's params; a list is no longer than there are items, None is the default."""
+        given = {name: value for name, value in params.items() if value is not None}
         return cls(
-            k=min(int(params.get("k", 10)), n_items),
-            mask_seen=bool(params.get("mask_seen", True)),
-            allow=tuple(map(str, params.get("allow", ()))),
-            block=tuple(map(str, params.get("block", ()))),
+            k=min(int(given.get("k", 10)), n_items),
+            mask_seen=bool(given.get("mask_seen", True)),
+            allow=tuple(map(str, given.get("allow", ()))),
+            block=tuple(map(str, given.get("block", ()))),
         )
 
 
@@ -59,21 +62,41 @@ class Kept:
         """Give the ranker for these parameters.
 
         Raises:
-            InputError: an item of `allow` or `block` is unknown, or none is left to recommend.
+            InputError: `k` is less than 1, an item of `allow` or `block` is unknown, or none is
+                left to recommend.
         """
         found = self._rankers.get(asked)
         if found is None:
-            rules = ItemRules.of(
-                self.model.items,
-                allowed=list(asked.allow),
-                blocked=list(asked.block),
-                mask_seen=asked.mask_seen,
-            )
+            rules = self._rules(asked)
             # A server is asked for few lists; whoever asks for many must not fill the memory.
             if len(self._rankers) > _RANKERS:
                 self._rankers.clear()
             found = self._rankers[asked] = Ranker(self.model, asked.k, Making(rules=rules))
         return found
+
+    def _rules(self, asked: ListParams) -> ItemRules:
+        """Make the rules, or refuse in the words of whoever calls a served model."""
+        items = self.model.items
+        check_length(asked.k, len(items))
+        for name, ids in (("allow", asked.allow), ("block", asked.block)):
+            numbers = items.numbers(ids, missing="mark")
+            unknown = [one for one, number in zip(ids, numbers, strict=True) if number < 0]
+            if unknown:
+                raise InputError(
+                    f"{name} holds ids that the model does not know, {len(unknown)} of {len(ids)}, "
+                    f"the first is '{unknown[0]}': leave them out"
+                )
+        try:
+            return ItemRules.of(
+                items,
+                allowed=list(asked.allow),
+                blocked=list(asked.block),
+                mask_seen=asked.mask_seen,
+            )
+        except InputError as error:
+            raise InputError(
+                "allow and block leave no item to recommend: relax one of them"
+            ) from error
 
 
 def kept_model(folder: Path) -> Kept:

@@ -11,7 +11,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-from mlflow.types.schema import Array
+from mlflow.types.schema import AnyType, Array
 from sqlalchemy.exc import SQLAlchemyError
 
 import recsys_vae
@@ -49,9 +49,14 @@ _PARAMS: Final = ParamSchema(
 
 
 def _signature(items: IdMap) -> ModelSignature:
+    """Say what goes in and out.
+
+    A history may be of any type: MLflow would convert ids one by one, refuse a list of the other
+    type and one that is null, and read ragged columns of JSON wrongly; the model looks for itself.
+    """
     kind = DataType.long if items.kind == "integer" else DataType.string
     return ModelSignature(
-        inputs=Schema([ColSpec(Array(kind), "history")]),
+        inputs=Schema([ColSpec(AnyType(), "history")]),
         outputs=Schema([ColSpec(Array(kind), "items"), ColSpec(Array(DataType.double), "scores")]),
         params=_PARAMS,
     )
@@ -77,8 +82,9 @@ def log_model(model: Recommender, folder: Path) -> str:
     with reachable_store():
         info = mlflow.pyfunc.log_model(
             name="model",
-            input_example=example,
+            input_example=(example, {"k": 10}),
             signature=_signature(model.items),
+            metadata={"history": f"list of {model.items.kind} ids", "items": len(model.items)},
             **_pyfunc_of(model, folder),
         )
     return str(info.model_uri)

@@ -9,10 +9,12 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from recsys_vae.interactions.interactions import csr_from_pairs
+from recsys_vae.errors import InputError
 from recsys_vae.ranking import Ranker
+from recsys_vae.tracking.given import Given
 from recsys_vae.tracking.kept import ListParams, kept_model
 
 _BLOCK = 1_024
@@ -35,8 +37,8 @@ class ServedRecommender(PythonModel):  # type: ignore[misc] # MLflow is not chec
 
         Args:
             context: MLflow's.
-            model_input: column `history`, a list of item ids a row; unknown ids are ignored, and
-                an empty list is answered too.
+            model_input: column `history`, a list of item ids a row, strings or integers; unknown
+                ids are ignored, and an empty list or None is answered too.
             params: `k`, the list length; `mask_seen`, whether items of the history are left out;
                 `allow`, the only items that may be recommended, and `block`, those that may not,
                 as text; `count_known`, whether to answer with the column `known`, too.
@@ -44,50 +46,44 @@ class ServedRecommender(PythonModel):  # type: ignore[misc] # MLflow is not chec
         Returns:
             Columns `items` and `scores`, a list a row; shorter than k where too few items remain.
             `known` is how many items of the history the model knows.
+
+        Raises:
+            MlflowException: a parameter or a history cannot be used (INVALID_PARAMETER_VALUE, which
+                a server answers with 400).
         """
         params = params or {}
-        ranker = self._kept.ranker(ListParams.of(params, len(self._kept.model.items)))
-        histories = model_input["history"].tolist()
-        answers = [
-            _answered(ranker, histories[start : start + _BLOCK])
-            for start in range(0, len(histories), _BLOCK)
-        ]
+        try:
+            ranker = self._kept.ranker(ListParams.of(params, len(self._kept.model.items)))
+            histories = model_input["history"].tolist()
+            answers = [
+                _answered(ranker, histories[start : start + _BLOCK], start)
+                for start in range(0, len(histories), _BLOCK)
+            ]
+        except InputError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
         columns = ["items", "scores"] + ["known"] * bool(params.get("count_known", False))
         if not answers:
             return pd.DataFrame(columns=columns)
         return pd.concat(answers, ignore_index=True)[columns]
 
 
-def _answered(ranker: Ranker, block: list[Any]) -> pd.DataFrame:
+def _answered(ranker: Ranker, block: list[Any], first: int) -> pd.DataFrame:
     items = ranker.model.items
-    numbers = items.numbers(_joined(block), missing="mark")
-    lengths = [0 if history is None else len(history) for history in block]
-    rows = np.repeat(np.arange(len(block)), lengths)
-    known = numbers >= 0
-    ones = np.ones(int(known.sum()), dtype=np.float32)
-    given = csr_from_pairs(rows[known], numbers[known], ones, (len(block), len(items)))
-    lists = ranker.lists(given)
+    asked = Given.of(block, items, first)
+    lists = ranker.lists(asked.matrix(len(items)))
     kept = lists.items_BK >= 0
     ends = np.cumsum(lists.lengths)[:-1]
     return pd.DataFrame(
         {
             "items": _lists(items.ids(lists.items_BK[kept]), ends),
             "scores": _lists(lists.scores_BK[kept].astype(float), ends),
-            "known": np.bincount(rows[known], minlength=len(block)),
+            "known": asked.known_U,
         }
     )
 
 
 def _lists(values: Any, ends: Any) -> list[list[Any]]:
     return [one.tolist() for one in np.split(values, ends)]
-
-
-def _joined(block: list[Any]) -> Any:
-    """Put histories together, lists and arrays alike; of None nothing is put."""
-    filled = [one for one in block if one is not None and len(one)]
-    if filled and all(isinstance(one, np.ndarray) and one.dtype.kind == "i" for one in filled):
-        return np.concatenate(filled)
-    return [item for history in filled for item in np.asarray(history).tolist()]
 
 
 mlflow.models.set_model(ServedRecommender())

@@ -1,201 +1,242 @@
-"""A challenger serves if it is ahead and within the guard rails."""
+"""promote: champion, challenger, and who was champion before."""
 
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import mlflow
+import numpy as np
+import pandas as pd
 import pytest
 
 from recsys_vae.cli import main
-from recsys_vae.errors import InputError
-from recsys_vae.ingest.sample import make_sample
-from recsys_vae.splitting import StrongOptions
-from recsys_vae.steps.ingest import IngestOptions, ingest
-from recsys_vae.steps.promote import PromoteOptions, go_back, promote
-from recsys_vae.steps.recipes import Recipe
-from recsys_vae.steps.split import split
-from recsys_vae.steps.train import train
-from recsys_vae.tracking.champion import CHAMPION, PREVIOUS, crown, version_called
+from recsys_vae.interactions import Interactions
+from recsys_vae.models.base import FitOptions
+from recsys_vae.models.zoo import load_model, make_model, save_model
+from recsys_vae.splitting import load_split
+from recsys_vae.tracking.registry import log_model, register
+from recsys_vae.tracking.runs import step_run
+from recsys_vae.tracking.standing import Standing, make_champion, standing
 from tests.conftest import tracking_store
 
-_NAME: Final = "films"
+_NAME = "recsys-vae"
+
+pytestmark = pytest.mark.usefixtures("registry")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Path]:
-    """Four versions: random, EASE, EASE with another ridge, popularity."""
+def tastes(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path:
+    """Users of two tastes, and models that know it (`ease`) or do not (`popularity`, `random`)."""
     folder = tmp_path_factory.mktemp("promotions")
-    make_sample(n_users=500, n_items=120).ratings.to_csv(folder / "ratings.csv", index=False)
+    rng = np.random.default_rng(0)
+    rows = [
+        (user, 2 * item + user % 2)
+        for user in range(200)
+        for item in rng.permutation(20)[:12].tolist()
+    ]
     with tracking_store(folder, empty_database):
-        ingest(IngestOptions(data="ratings.csv", out=folder / "data"))
-        split(data=folder / "data", out=folder / "split", options=StrongOptions(held_out_users=90))
-        recipes = [Recipe("random", {}), Recipe("ease", {"ridge": 20.0}),
-                   Recipe("ease", {"ridge": 20.0001}), Recipe("popularity", {})]  # fmt: skip
-        for number, recipe in enumerate(recipes):
-            train(split=folder / "split", recipe=recipe, out=folder / str(number), seed=0,
-                  device="cpu", register=_NAME)  # fmt: skip
-        yield folder
+        pd.DataFrame(rows, columns=["user", "item"]).to_csv("ratings.csv", index=False)
+        main(["ingest", "--data", "ratings.csv", "--out", "data"])
+        main(["split", "--data", "data", "--held-out-users", "40", "--out", "split"])
+        train = load_split(Path("split")).train
+        for name in ("ease", "popularity", "random"):
+            _save(make_model(name, {}), train, Path(name))
+        frame = train.frame()
+        _save(
+            make_model("ease", {}), Interactions.from_frame(frame[frame["item"] > 1]), Path("few")
+        )
+    return folder
+
+
+def _save(model: Any, train: Interactions, folder: Path) -> None:
+    save_model(model.fit(train, FitOptions()), folder)
 
 
 @pytest.fixture
-def options(folder: Path) -> PromoteOptions:
-    """Options without guard rails; the registry begins without a champion."""
-    client = mlflow.MlflowClient()
-    for alias in (CHAMPION, PREVIOUS):
-        client.delete_registered_model_alias(_NAME, alias)
-    return PromoteOptions(
-        name=_NAME, split=folder / "split", max_latency=0, min_coverage=0, max_size=0
-    )
+def registry(tastes: Path, empty_database: Path) -> Iterator[Path]:
+    """The same models, and a registry in which nothing is registered."""
+    with tracking_store(tastes, empty_database):
+        yield tastes
 
 
-def _challenge(version: int) -> None:
-    mlflow.MlflowClient().set_registered_model_alias(_NAME, "challenger", str(version))
+def _registered(folder: str) -> None:
+    with step_run("train"):
+        register(log_model(load_model(Path(folder)), Path(folder)), _NAME)
 
 
-def _aliases() -> tuple[str | None, str | None]:
-    return version_called(_NAME, CHAMPION), version_called(_NAME, PREVIOUS)
+def _promote(*arguments: str, code: int = 0) -> None:
+    command = ["promote", "--split", "split", *arguments]
+    if code == 0:
+        main(command)
+        return
+    with pytest.raises(SystemExit) as stopped:
+        main(command)
+    assert stopped.value.code == code
 
 
-def test_the_first_challenger_serves_and_one_that_is_ahead_follows_it(
-    options: PromoteOptions,
-) -> None:
-    _challenge(1)
-    first = promote(options)
-    assert first.promoted
-    assert "first champion" in first.reason
-    assert _aliases() == ("1", None)
-    _challenge(2)
-    second = promote(options)
-    assert second.promoted
-    assert second.difference is not None
-    assert second.difference.p <= 0.05
-    assert second.difference.mean == pytest.approx(
-        second.challenger.quality - first.challenger.quality
-    )
-    assert _aliases() == ("2", "1")
-    run = mlflow.MlflowClient().get_run(second.run_id)
-    assert run.data.tags["recsys_vae.decision"] == "promoted"
-    assert run.data.tags["recsys_vae.reason"] == second.reason
-    assert run.data.metrics["challenger_quality"] == second.challenger.quality
+def _said(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().out.splitlines()[-1]
 
 
-def test_one_that_is_behind_is_refused_and_one_that_is_level_only_where_that_is_too_little(
-    options: PromoteOptions,
-) -> None:
-    crown(_NAME, "2", instead_of=None)
-    _challenge(4)
-    verdict = promote(options)
-    assert not verdict.promoted
-    assert "it is behind version 2 in ndcg@100" in verdict.reason
-    assert mlflow.MlflowClient().get_run(verdict.run_id).data.tags["recsys_vae.decision"] == (
-        "refused"
-    )
-    _challenge(3)
-    assert "not surely ahead" in promote(options).reason
-    assert _aliases() == ("2", None)
-    assert promote(replace(options, accept_equal=True)).promoted
-    assert _aliases() == ("3", "2")
+def _last_run() -> Any:
+    (run,) = mlflow.search_runs(
+        search_all_experiments=True, filter_string="tags.`recsys_vae.step` = 'promote'",
+        order_by=["attributes.start_time DESC"], max_results=1, output_format="list",
+    )  # fmt: skip
+    return run
 
 
-@pytest.mark.parametrize(
-    ("limit", "words"),
-    [
-        ({"min_coverage": 1.5}, "coverage@20 falls"),
-        ({"max_size": 1e-6}, "its size is"),
-        ({"max_latency": 1e-6}, "a user takes"),
-    ],
-)
-def test_a_guard_rail_refuses_who_is_ahead(
-    options: PromoteOptions, limit: dict[str, Any], words: str
-) -> None:
-    crown(_NAME, "1", instead_of=None)
-    _challenge(2)
-    verdict = promote(replace(options, **limit))
-    assert not verdict.promoted
-    assert words in verdict.reason
-    assert _aliases() == ("1", None)
+def test_first_better_and_worse(capsys: pytest.CaptureFixture[str]) -> None:
+    _registered("popularity")
+    _promote()
+    assert _said(capsys) == "version 1 is promoted: there was no champion"
+    assert standing(_NAME) == Standing(_NAME, "1", "1", None)
+    _promote()
+    assert _said(capsys) == "version 1 is the champion already"
+
+    _registered("ease")
+    _promote("--dry-run")
+    assert _said(capsys).startswith("version 2 would be promoted: ndcg@100 is ")
+    assert standing(_NAME) == Standing(_NAME, "2", "1", None)
+    _promote()
+    shown = capsys.readouterr().out
+    assert "Means over the same users" in shown
+    assert shown.splitlines()[-1].startswith("version 2 is promoted: ndcg@100 is ")
+    assert standing(_NAME) == Standing(_NAME, "2", "2", "1")
+
+    run = _last_run()
+    assert run.data.tags["recsys_vae.verdict"] == "promoted"
+    assert run.data.tags["recsys_vae.reason"] == shown.splitlines()[-1]
+    assert run.data.tags["recsys_vae.challenger"] == "2"
+    assert run.data.metrics["p"] < 0.05
+    metrics = run.data.metrics
+    ahead = metrics["challenger_ndcg_at_100"] - metrics["champion_ndcg_at_100"]
+    assert metrics["difference"] == pytest.approx(ahead, rel=1e-9)
+    table = mlflow.load_table("checks.json", run_ids=[run.info.run_id])
+    assert table["name"].tolist() == ["ndcg@100", "coverage", "latency", "size"]
+    assert table["kept"].all()
+    board = mlflow.load_table("comparison.json", run_ids=[run.info.run_id])
+    assert set(board["model"]) == {"champion", "challenger"}
+
+    _registered("random")
+    _promote(code=1)
+    assert "which is not surely ahead" in _said(capsys)
+    assert standing(_NAME) == Standing(_NAME, "3", "2", "1")
+    version = mlflow.MlflowClient().get_model_version(_NAME, "3")
+    assert version.tags["recsys_vae.verdict"] == "refused"
+    assert version.tags["recsys_vae.promotion"] == _last_run().info.run_id
+    assert _last_run().info.status == "FINISHED"
 
 
-def test_a_dry_run_changes_nothing_and_the_champion_does_not_challenge_itself(
-    options: PromoteOptions,
-) -> None:
-    _challenge(2)
-    assert not promote(replace(options, dry_run=True)).promoted
-    assert _aliases() == (None, None)
-    crown(_NAME, "2", instead_of=None)
-    assert "it is the champion already" in promote(options).reason
+def test_guard_rails_refuse_whoever_is_ahead(capsys: pytest.CaptureFixture[str]) -> None:
+    _registered("popularity")
+    _promote()
+    _registered("ease")
+    _promote("--max-size", "1", "--size-floor", "0", code=1)
+    assert "its size is " in _said(capsys)
+    _promote("--max-latency", "0", "--latency-floor", "0", code=1)
+    assert "its latency is " in _said(capsys)
+    _promote("--min-coverage", "1000", code=1)
+    assert "% of the catalogue, which is less than " in _said(capsys)
+    assert standing(_NAME) == Standing(_NAME, "2", "1", None)
 
 
-@pytest.mark.usefixtures("options")
-def test_it_can_be_taken_back_once() -> None:
-    crown(_NAME, "1", instead_of=None)
-    crown(_NAME, "2", instead_of="1")
-    assert go_back(_NAME) == "version 1 of 'films' serves again, in the place of 2"
-    assert _aliases() == ("1", None)
-    with pytest.raises(InputError, match="no previous champion"):
-        go_back(_NAME)
+def test_a_rollback_goes_back_once_and_is_remembered(capsys: pytest.CaptureFixture[str]) -> None:
+    _registered("popularity")
+    _promote()
+    _registered("ease")
+    _promote()
+    capsys.readouterr()
+    main(["promote", "--rollback"])
+    assert _said(capsys) == "version 1 is champion again, in place of 2"
+    assert standing(_NAME) == Standing(_NAME, "2", "1", None)
+    with pytest.raises(SystemExit) as stopped:
+        main(["promote", "--rollback"])
+    assert stopped.value.code == 2
+    assert "no previous champion" in capsys.readouterr().err
+    _promote(code=1)
+    assert "it was champion and rolled back" in _said(capsys)
+    _promote("--force")
+    assert _said(capsys) == "version 2 is promoted: --force was given"
+    assert standing(_NAME) == Standing(_NAME, "2", "2", "1")
 
 
-@pytest.mark.usefixtures("options")
-def test_a_champion_that_came_meanwhile_is_not_overrun() -> None:
-    crown(_NAME, "1", instead_of=None)
-    with pytest.raises(InputError, match="became champion while"):
-        crown(_NAME, "2", instead_of=None)
-    assert _aliases() == ("1", None)
+def test_whoever_was_stopped_between_the_aliases_has_broken_nothing() -> None:
+    _registered("popularity")
+    _promote()
+    _registered("ease")
+    mlflow.MlflowClient().set_registered_model_alias(_NAME, "previous", "1")
+    assert standing(_NAME) == Standing(_NAME, "2", "1", None)
+    _promote()
+    assert standing(_NAME) == Standing(_NAME, "2", "2", "1")
 
 
-_CROWN: Final = """
-import sys
-from recsys_vae.errors import InputError
-from recsys_vae.tracking.champion import crown
-try:
-    crown("films", sys.argv[1], instead_of="1")
-except InputError:
-    sys.exit(2)
-"""
-
-
-@pytest.mark.usefixtures("options")
-def test_of_several_at_once_exactly_one_is_promoted() -> None:
-    crown(_NAME, "1", instead_of=None)
-    both = [subprocess.Popen([sys.executable, "-c", _CROWN, version]) for version in ("2", "3")]
-    codes = {version: process.wait(120) for version, process in zip(("2", "3"), both, strict=True)}
-    assert sorted(codes.values()) == [0, 2]
-    winner = next(version for version, code in codes.items() if code == 0)
-    assert _aliases() == (winner, "1")
-
-
-@pytest.mark.usefixtures("options")
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--name", _NAME], "--split is missing"),
-        (["--name", "nobody", "--split", "split"], "no model 'nobody'"),
-        (["--name", _NAME, "--split", "split", "--metric", "x@3"], "x@3"),
-        (["--name", _NAME, "--split", "data"], "is not a split"),
-        (["--name", _NAME, "--rollback"], "no previous champion"),
-    ],
-)
-def test_wrong_use_is_one_sentence(
-    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def _refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    capsys.readouterr()
     with pytest.raises(SystemExit) as stopped:
         main(["promote", *arguments])
     assert stopped.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert words in line
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    (line,) = shown.err.splitlines()
+    return line
 
 
-def test_a_refusal_is_exit_code_1(
-    options: PromoteOptions, capsys: pytest.CaptureFixture[str]
-) -> None:
-    crown(_NAME, "2", instead_of=None)
-    _challenge(4)
-    with pytest.raises(SystemExit) as stopped:
-        main(["promote", "--name", _NAME, "--split", str(options.split)])
-    assert stopped.value.code == 1
-    assert "version 4 is refused: it is behind version 2" in capsys.readouterr().out
+def test_what_cannot_be_compared_is_said_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    split = ("--split", "split")
+    assert "MLflow has no registered model 'recsys-vae'" in _refusal(capsys, *split)
+    assert "give a folder of 'split' as --split" in _refusal(capsys)
+    _registered("few")
+    assert "other items than version 1 (@challenger)" in _refusal(capsys, *split)
+    _registered("ease")
+    _promote()
+    _registered("few")
+    said = _refusal(capsys, *split)
+    assert "version 3 (@challenger) and version 2 (@champion)" in said
+    assert "were trained on different items" in said
+    assert "coverage@20 is no measure of accuracy" in _refusal(
+        capsys, *split, "--metric", "coverage@20"
+    )
+    assert "there is no metric 'ndcg'" in _refusal(capsys, *split, "--metric", "ndcg")
+    assert "--alpha 2 " in _refusal(capsys, *split, "--alpha", "2")
+    mlflow.MlflowClient().delete_registered_model_alias(_NAME, "challenger")
+    assert "has no version with the alias 'challenger'" in _refusal(capsys, *split)
+    assert standing(_NAME) == Standing(_NAME, None, "2", None)
+
+
+_RACE = """
+import sys
+from recsys_vae.tracking.standing import OvertakenError, make_champion, standing
+before = standing("recsys-vae")
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    make_champion(before, sys.argv[1])
+    print("won")
+except OvertakenError as error:
+    print("lost to", error.champion)
+"""
+
+
+def test_of_several_promotions_at_once_exactly_one_wins() -> None:
+    for name in ("popularity", "ease", "random", "ease"):
+        _registered(name)
+    make_champion(standing(_NAME), "1")
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _RACE, version], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )
+        for version in ("2", "3", "4")
+    ]  # fmt: skip
+    for one in racers:
+        assert one.stdout is not None
+        assert one.stdout.readline() == "ready\n"
+    # All have read that version 1 is champion; now all of them set another.
+    answers = [one.communicate("go\n")[0].strip() for one in racers]
+    assert sorted(answer.split()[0] for answer in answers) == ["lost", "lost", "won"]
+    winner = str(2 + answers.index("won"))
+    assert set(answers) == {"won", f"lost to {winner}"}
+    assert standing(_NAME) == Standing(_NAME, "4", winner, "1")

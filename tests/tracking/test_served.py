@@ -104,10 +104,59 @@ class _Laws:
         }
         assert lengths == {1: 1, 7: 7, n_items: n_items - 4, 10 * n_items: n_items - 4}
 
-    def test_a_k_of_zero_is_refused(self, served: Served) -> None:
+    @pytest.mark.parametrize("k", [0, -1])
+    def test_a_k_below_one_is_refused(self, served: Served, k: int) -> None:
         frame = pd.DataFrame({"history": [self.ids[:4]]})
-        with pytest.raises((ValueError, MlflowException), match="k = 0"):
-            served.pyfunc.predict(frame, params={"k": 0})
+        with pytest.raises(MlflowException, match=f"k = {k} is out of range") as refused:
+            served.pyfunc.predict(frame, params={"k": k})
+        assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
+
+    def test_a_history_may_be_written_in_any_way(self, served: Served) -> None:
+        own = self.ids[:3]
+        ways: list[Any] = [
+            own, tuple(own), np.array(own), np.array(own, dtype=object), own * 2,
+            [*own, 7, "no such item"], [self.unknown, *own], [*own, 10**30],
+            [str(own[0]), own[1], *([str(own[2])] * 500_000)],
+        ]  # fmt: skip
+        asked = pd.DataFrame({"history": pd.Series(ways, dtype=object)})
+        answer = served.pyfunc.predict(asked, params={"k": 5})
+        for row, way in enumerate(ways):
+            assert answer["items"][row] == answer["items"][0], way
+            assert answer["scores"][row] == answer["scores"][0], way
+
+    def test_no_history_is_an_empty_one(self, served: Served) -> None:
+        frame = pd.DataFrame({"history": pd.Series([[], None, float("nan"), [self.unknown]])})
+        answer = served.pyfunc.predict(frame)
+        assert answer["items"].tolist() == [answer["items"][0]] * 4
+
+    @pytest.mark.parametrize(
+        ("history", "said"),
+        [
+            (5, "is 5 and not a list"),
+            ("101", "is '101' and not a list"),
+            ({"a": 1}, "is {'a': 1} and not a list"),
+            ([1.5], "holds 1.5, which is no item id"),
+            ([True], "holds True, which is no item id"),
+            ([None], "holds None, which is no item id"),
+            ([[101]], r"holds \[101\], which is no item id"),
+            (np.array([[101]]), "not a list"),
+            (["x" * 10_000, 2.5], "holds 2.5"),
+        ],
+    )
+    def test_what_is_no_history_is_refused_with_its_row(
+        self, served: Served, history: Any, said: str
+    ) -> None:
+        frame = pd.DataFrame({"history": pd.Series([self.ids[:2], history], dtype=object)})
+        with pytest.raises(MlflowException, match=said) as refused:
+            served.pyfunc.predict(frame)
+        assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
+        assert "history 1, counted" in refused.value.message
+
+    def test_a_parameter_that_is_null_is_the_default(self, served: Served) -> None:
+        frame = pd.DataFrame({"history": [self.ids[:4]]})
+        params = {"k": None, "mask_seen": None}
+        answer = served.pyfunc.predict(frame, params=params)
+        assert answer.to_dict("list") == served.pyfunc.predict(frame).to_dict("list")
 
     def test_the_history_is_shown_again_where_it_is_asked_for(self, served: Served) -> None:
         frame = pd.DataFrame({"history": [self.ids[:4]]})
@@ -122,8 +171,11 @@ class _Laws:
         answer = served.pyfunc.predict(frame, params=params)
         assert set(answer["items"][0]) == {self.ids[1], self.ids[2], self.ids[4]}
         assert set(answer["items"][1]) == {*self.ids[:3], self.ids[4]}
-        with pytest.raises((ValueError, MlflowException), match="--block"):
+        with pytest.raises(MlflowException, match="block holds ids that the model does not know"):
             served.pyfunc.predict(frame, params={"block": [str(self.unknown)]})
+        nothing = {"allow": [str(self.ids[0])], "block": [str(self.ids[0])]}
+        with pytest.raises(MlflowException, match="leave no item to recommend"):
+            served.pyfunc.predict(frame, params=nothing)
 
     def test_it_says_how_many_items_of_a_history_it_knows(self, served: Served) -> None:
         histories = [[*self.ids[:3], self.unknown], [self.unknown], [], [self.ids[0]] * 2]
@@ -148,8 +200,19 @@ class _Laws:
         names = {path.name for path in logged.rglob("*")}
         assert {"MLmodel", "weights.safetensors", "model.json", "served.py"} <= names
         assert pickled(logged) == []
-        example = json.loads((logged / "input_example.json").read_text())
-        assert example["columns"] == ["history"]
+        example = json.loads((logged / "serving_input_example.json").read_text())
+        assert example["dataframe_split"]["columns"] == ["history"]
+        assert example["params"] == {"k": 10}
+
+    def test_it_says_what_goes_in_and_out(self, served: Served) -> None:
+        metadata = served.pyfunc.metadata
+        assert [param.name for param in metadata.signature.params] == [
+            "k", "mask_seen", "allow", "block", "count_known",
+        ]  # fmt: skip
+        assert metadata.signature.inputs.input_names() == ["history"]
+        assert metadata.signature.outputs.input_names() == ["items", "scores"]
+        kind = served.model.items.kind
+        assert metadata.metadata == {"history": f"list of {kind} ids", "items": 24}
 
     def test_its_folder_is_found_by_its_uri(self, served: Served) -> None:
         loaded = load_model(model_folder(served.uri))
@@ -194,6 +257,11 @@ class TestStringIds(_Laws):
         names = frame["item"].map("Übung {:02d}".format)
         train = Interactions.from_frame(frame.assign(item=names))
         yield from _serve(train, tmp_path_factory.mktemp("strings"), empty_database)
+
+    def test_half_a_surrogate_pair_is_refused(self, served: Served) -> None:
+        with pytest.raises(MlflowException, match="an id that is no text") as refused:
+            served.pyfunc.predict(pd.DataFrame({"history": [["\ud800"]]}))
+        assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
 
 
 def test_a_second_version_takes_over_the_alias(store: Path, checkerboard: Checkerboard) -> None:

@@ -1,0 +1,76 @@
+"""The verb `promote`: who is champion."""
+
+import sys
+from typing import Any
+
+import click
+
+from recsys_vae.options import FLAG, SEED, Verb, path_option
+
+
+@click.command(cls=Verb, context_settings={"show_default": True, "max_content_width": 100})
+@path_option("--split", help="folder that 'split' wrote; its users judge both models")
+@click.option("--name", default="recsys-vae", help="of the model in MLflow's registry")
+@click.option(
+    "--part", type=click.Choice(["test", "validation"]), default="test", help="which users"
+)
+@click.option("--metric", default="ndcg@100", help="of accuracy, which decides")
+@click.option("--alpha", type=float, default=0.05, help="p below which being ahead counts")
+@click.option(
+    "--margin", type=float, default=0.0,
+    help="promote one, too, that is surely no further behind, in units of the metric",
+)  # fmt: skip
+@click.option(
+    "--min-coverage", type=float, default=0.8, help="least catalogue coverage, of the champion's"
+)
+@click.option(
+    "--max-latency",
+    type=float,
+    default=2.0,
+    help="most time a user, in multiples of the champion's",
+)
+@click.option("--latency-floor", type=float, default=1.0, help="ms a user that are always allowed")
+@click.option(
+    "--max-size", type=float, default=2.0, help="largest size, in multiples of the champion's"
+)
+@click.option("--size-floor", type=float, default=100.0, help="MB that are always allowed")
+@click.option("--seed", type=SEED, default=0, help="of the test and the intervals")
+@click.option("--dry-run", **FLAG, help="decide, but change nothing")
+@click.option("--force", **FLAG, help="promote without comparing with the champion")
+@click.option("--rollback", **FLAG, help="go back to the previous champion instead")
+def promote(**values: Any) -> None:
+    """Make the challenger champion, if it is surely better.
+
+    On the same held-out users, by a paired test, within guard rails.
+
+    Exit code 0: promoted, or champion already; 1: refused, with the reason; 2: wrong input.
+
+    Example: recsys-vae promote --split outputs/split
+    """
+    from recsys_vae.errors import InputError
+    from recsys_vae.evaluation.promotion import Rails
+    from recsys_vae.steps import console
+    from recsys_vae.steps.promote import PromoteOptions, undo
+    from recsys_vae.steps.promote import promote as step
+
+    if values["rollback"]:
+        click.echo(undo(values["name"]).sentence)
+        return
+    if values["split"] is None:
+        raise InputError("promote needs users to judge by: give a folder of 'split' as --split")
+    names = ("split", "name", "part", "metric", "force", "dry_run", "seed")
+    rails = Rails(
+        alpha=values["alpha"],
+        margin=values["margin"],
+        coverage=values["min_coverage"],
+        latency=values["max_latency"],
+        latency_floor=values["latency_floor"],
+        size=values["max_size"],
+        size_floor=values["size_floor"],
+    )
+    done = step(PromoteOptions(rails=rails, **{name: values[name] for name in names}))
+    if done.comparison is not None:
+        click.echo(f"{console.comparison(done.comparison)}\n")
+    click.echo(done.sentence)
+    if done.outcome == "refused":
+        sys.exit(1)
