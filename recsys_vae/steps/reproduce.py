@@ -112,7 +112,7 @@ def reproduce(
         InputError: the run wrote nothing down, the data are gone or others, a model is gone, or a
             setting does not exist any more.
     """
-    steps = [(run_id, _parsed(run_id, notes)) for run_id, notes in read_notes(options.run, FILE)]
+    steps = [(one, _parsed(one, notes)) for one, notes in read_notes(options.run, FILE)]
     with step_run("reproduce") as run, TemporaryDirectory(prefix="recsys-vae-") as scratch:
         run.params("reproduce", {"run": options.run})
         work = _Work(options, Path(scratch), say)

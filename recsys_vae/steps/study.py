@@ -35,7 +35,7 @@ _DIED: Final = "died"
 _WHY: Final = "why"
 _RUN: Final = "run_id"
 _STARTUP_TRIALS: Final = 4
-_WARMUP_EPOCHS: Final = 3
+_FIRST_JUDGED_EPOCH: Final = 3
 _SECONDS_FOR_A_LOCK: Final = 60
 _UNUSABLE: Final = (ImportError, OSError, RuntimeError, ValueError)
 _STATES: Final = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed"}
@@ -98,7 +98,7 @@ class Study:
                 study_name=name,
                 direction="maximize",
                 load_if_exists=True,
-                pruner=optuna.pruners.MedianPruner(_STARTUP_TRIALS, _WARMUP_EPOCHS),
+                pruner=optuna.pruners.MedianPruner(_STARTUP_TRIALS, _FIRST_JUDGED_EPOCH),
             )
         return cls(study, space, lock, seed)
 
@@ -176,7 +176,7 @@ class Study:
         """Take note of an intermediate value; say whether it is below the median of the others."""
         one = self._open[trial.number]
         one.report(metric, epoch)
-        return one.should_prune()
+        return bool(one.should_prune())
 
     def finish(self, trial: Trial, metric: float) -> None:
         """Take note of the final value."""

@@ -1,14 +1,15 @@
-"""Searches find the best settings, go on after a kill, and share their work; runs are rebuilt."""
+"""tune: trials as nested runs, early stops, kills, several processes, the winner registered."""
 
+import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
-from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import mlflow
 import pandas as pd
@@ -16,192 +17,219 @@ import pytest
 
 from recsys_vae.cli import main
 from recsys_vae.errors import InputError
-from recsys_vae.ingest.sample import make_sample
 from recsys_vae.models.zoo import load_model
-from recsys_vae.splitting import StrongOptions
-from recsys_vae.steps.ingest import IngestOptions, ingest
+from recsys_vae.steps import trials
+from recsys_vae.steps.fitting import fit
 from recsys_vae.steps.recipes import read_recipe
-from recsys_vae.steps.reproduce import ReproduceOptions, reproduce
-from recsys_vae.steps.split import split
-from recsys_vae.steps.train import train
 from recsys_vae.steps.tune import Tuned, TuneOptions, tune
-from tests.conftest import tracking_store
+from tests.conftest import made_up_ratings, tracking_store
 
-_EASE: Final = (
-    'model = "ease"\nridge = 20.0\n[search]\nridge = {low = 1.0, high = 500.0, log = true}\n'
-)
-_VAE: Final = (
-    'model = "mult-vae"\nhidden = [16]\nlatent = 8\n[training]\nepochs = 6\npatience = 0\n'
-    "[search]\nlatent = {low = 2, high = 32, log = true}\n"
-    "[search.training]\nlearning_rate = {low = 1e-5, high = 1e-1, log = true}\n"
-)
+VAE = """
+model = "mult-vae"
+hidden = [8]
+latent = 2
+[training]
+epochs = 4
+[search]
+latent = {low = 1, high = 8}
+hidden = [[8], [8, 4]]
+[search.training]
+learning_rate = {low = 1e-5, high = 1e-1, log = true}
+"""
+EASE = 'model = "ease"\nridge = 100.0\n[search]\nridge = {low = 1.0, high = 5000.0, log = true}\n'
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def folder(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("tuned")
-    make_sample(n_users=300, n_items=80).ratings.to_csv(folder / "ratings.csv", index=False)
-    (folder / "ease.toml").write_text(_EASE)
-    (folder / "vae.toml").write_text(_VAE)
+    folder = tmp_path_factory.mktemp("tune")
     with tracking_store(folder, empty_database):
-        ingest(IngestOptions(data="ratings.csv", out=folder / "data"))
-        split(data=folder / "data", out=folder / "split", options=StrongOptions(held_out_users=50))
+        made_up_ratings(60, 20).to_csv("ratings.csv", index=False)
+        main(["ingest", "--data", "ratings.csv", "--out", "data"])
+        main(["split", "--data", "data", "--out", "split"])
+        Path("vae.toml").write_text(VAE)
+        Path("ease.toml").write_text(EASE)
         yield folder
 
 
-def _options(folder: Path, out: str, **changes: Any) -> TuneOptions:
-    recipe = read_recipe(str(folder / "ease.toml"))
+def tuned(out: str, recipe: str = "ease.toml", **others: Any) -> Tuned:
+    options: dict[str, Any] = {
+        "split": Path("split"), "recipe": read_recipe(recipe), "trials": 3, "register": out
+    }  # fmt: skip
+    return tune(TuneOptions(**(options | {"out": Path(out)} | others)))
+
+
+def runs_within(parent: str) -> "pd.DataFrame":
+    found = mlflow.search_runs(filter_string=f"tags.`mlflow.parentRunId` = '{parent}'")
+    assert isinstance(found, pd.DataFrame)
+    return found
+
+
+def latest(step: str) -> str:
+    found = mlflow.search_runs(
+        filter_string=f"tags.`recsys_vae.step` = '{step}'", order_by=["start_time desc"]
+    )
+    return str(found["run_id"].iloc[0])
+
+
+def settings_of(done: Tuned) -> list[Any]:
+    kept = done.table[done.table["state"] != "failed"]
+    return kept.drop(columns=["trial", "seconds", "run", "why"]).to_numpy().tolist()
+
+
+def test_the_best_of_a_closed_form_is_trained_and_registered() -> None:
+    done = tuned("closed", study="closed")
+    ridges = done.table["ridge"].tolist()
+    assert (len(ridges), ridges[0]) == (3, 100.0)
+    assert done.best.metric == done.table["metric"].max() == done.trained.validation
+    assert load_model(Path("closed/model")).config.model_dump()["ridge"] in ridges
+    version = mlflow.MlflowClient().get_model_version_by_alias("closed", "challenger")
+    assert done.trained.uri == f"models:/closed/{version.version}"
+    recipe = read_recipe("closed/best.toml")
+    assert recipe.settings == {"ridge": done.best.values["ridge"]}
+    within = runs_within(latest("tune"))
+    assert sorted(within["tags.recsys_vae.step"]) == ["train", "trial", "trial", "trial"]
+    assert within["params.model.ridge"].nunique() == 3
+    # The study has its own file beside MLflow's, and MLflow's is untouched by it.
+    assert Path("mlflow.studies.db").is_file()
+
+
+def test_the_same_command_again_adds_no_trials_and_more_trials_go_on() -> None:
+    first = tuned("more")
+    assert settings_of(tuned("more")) == settings_of(first)
+    longer = tuned("more", trials=5)
+    assert settings_of(longer)[:3] == settings_of(first)
+    assert len(longer.table) == 5
+    # All trials stand under the run that went on last.
+    within = runs_within(latest("tune"))
+    assert within["tags.recsys_vae.step"].tolist().count("trial") == 5
+
+
+def test_a_killed_search_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    unbroken = tuned("unbroken", "vae.toml", trials=4, study="unbroken")
+    fits: list[Any] = []
+
+    def killed(*arguments: Any, **options: Any) -> Any:
+        fits.append(1)
+        watch = options["on_epoch"]
+
+        def killing(record: Any) -> None:
+            watch(record)
+            if len(fits) == 3 and record.epoch == 2:
+                raise SystemExit(9)
+
+        return fit(*arguments, **options | {"on_epoch": killing})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trials, "fit", killed)
+        with pytest.raises(SystemExit):
+            tuned("killed", "vae.toml", trials=4, study="killed")
+    assert list(Path("killed/unfinished").iterdir()) == [Path("killed/unfinished/trial-2")]
+    said: list[str] = []
     options = TuneOptions(
-        split=folder / "split", recipe=recipe, trials=6, device="cpu", out=folder / out
-    )
-    return replace(options, **changes)
+        split=Path("split"), recipe=read_recipe("vae.toml"), trials=4, register="killed",
+        study="killed", out=Path("killed"),
+    )  # fmt: skip
+    done = tune(options, said.append)
+    assert said[0] == "1 trials whose process died are tried again"
+    assert settings_of(done) == settings_of(unbroken)
+    assert done.best.metric == unbroken.best.metric
+    assert not Path("killed/unfinished").exists()
 
 
-@pytest.fixture(scope="module")
-def tuned(folder: Path) -> Tuned:
-    return tune(_options(folder, "first"))
-
-
-def test_the_winner_is_the_best_of_the_trials_and_is_registered(folder: Path, tuned: Tuned) -> None:
-    assert len(tuned.table) == 6
-    assert tuned.best.metric == tuned.table["metric"].max()
-    assert tuned.trained.validation == pytest.approx(tuned.best.metric, abs=1e-12)
-    client = mlflow.MlflowClient()
-    challenger = client.get_model_version_by_alias("recsys-vae", "challenger")
-    assert tuned.trained.uri == f"models:/recsys-vae/{challenger.version}"
-    model = load_model(folder / "first" / "model")
-    assert model.config.model_dump()["ridge"] == tuned.best.values["ridge"]
-    kept = read_recipe(str(folder / "first" / "best.toml"))
-    assert kept.make().config == model.config
-    assert len(pd.read_csv(folder / "first" / "trials.csv")) == 6
-
-
-def test_the_recipes_own_settings_are_tried_first_and_every_trial_is_a_nested_run(
-    tuned: Tuned,
+def test_a_trial_that_diverges_fails_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    client = mlflow.MlflowClient()
-    found = client.search_runs(
-        [mlflow.get_experiment_by_name("recsys-vae").experiment_id],
-        "tags.`recsys_vae.step` = 'tune'",
-    )
-    trials = client.search_runs(
-        [found[0].info.experiment_id], f"tags.`mlflow.parentRunId` = '{found[0].info.run_id}'"
-    )
-    assert {run.info.run_id for run in trials} >= set(tuned.table["run"])
-    assert tuned.table["ridge"].iloc[0] == 20.0
+
+    def diverging(model: Any, *arguments: Any, **options: Any) -> Any:
+        if model.config.ridge == 100.0:
+            raise InputError("the loss became nan")
+        return fit(model, *arguments, **options)
+
+    monkeypatch.setattr(trials, "fit", diverging)
+    done = tuned("diverged", study="diverged")
+    assert done.counts == {"finished": 2, "pruned": 0, "failed": 1}
+    assert done.table.loc[0, "why"] == "the loss became nan"
+    statuses = runs_within(latest("tune")).set_index("tags.recsys_vae.trial")["status"]
+    assert statuses["0"] == "FAILED"
 
 
-def test_the_same_seed_tries_the_same_and_more_trials_go_on(folder: Path, tuned: Tuned) -> None:
-    other = tune(_options(folder, "second", study="another"))
-    assert other.best.values == tuned.best.values
-    again = tune(_options(folder, "second", study="another"))
-    assert len(again.table) == 6  # none is added
-    more = tune(_options(folder, "second", study="another", trials=8))
-    assert len(more.table) == 8
+def test_where_every_trial_fails_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverging(*_arguments: Any, **_options: Any) -> Any:
+        raise InputError("the loss became nan")
+
+    monkeypatch.setattr(trials, "fit", diverging)
+    with pytest.raises(InputError, match=r"no finished trial .*the loss became nan"):
+        tuned("all-fail", study="all-fail")
+    assert len(pd.read_csv("all-fail/trials.csv")) == 3
 
 
-def test_two_workers_share_one_study(folder: Path) -> None:
-    done = tune(_options(folder, "shared", workers=2, study="shared"))
-    assert len(done.table) == 6
-    assert sum(done.counts.values()) == 6
-
-
-def test_trials_that_fall_behind_are_stopped(folder: Path) -> None:
-    recipe = read_recipe(str(folder / "vae.toml"))
-    done = tune(_options(folder, "pruned", recipe=recipe, trials=9))
-    states = {str(name).lower(): count for name, count in done.counts.items()}
-    assert states.get("pruned", 0) >= 1
-    assert done.trained.model.name == "mult-vae"
+def test_two_processes_share_a_study() -> None:
+    done = tuned("parallel", "vae.toml", trials=4, workers=2, study="parallel")
+    assert sum(done.counts.values()) == 4
+    assert done.table["trial"].tolist() == [0, 1, 2, 3]
+    within = runs_within(latest("tune"))
+    assert within["tags.recsys_vae.step"].tolist().count("trial") == 4
+    assert set(within["status"]) <= {"FINISHED", "KILLED"}
 
 
 @pytest.mark.slow
-def test_killed_in_a_trial_the_same_command_goes_on(folder: Path) -> None:
-    recipe = folder / "long.toml"
-    recipe.write_text(_VAE.replace("epochs = 6", "epochs = 40"))
-    arguments = ["tune", "--split", "split", "--recipe", str(recipe), "--trials", "3",
-                 "--device", "cpu", "--study", "killed", "--out", "killed"]  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-m", "recsys_vae", *arguments],
-        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "trial" in line:
-            break
-    time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    main(arguments)
-    table = pd.read_csv(folder / "killed" / "trials.csv")
-    assert (folder / "killed" / "model" / "model.json").is_file()
-    ended = table[
-        ~table.astype(str).apply(lambda row: row.str.contains("fail", case=False)).any(axis=1)
-    ]
-    assert len(ended) == 3
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sigkill_at_any_time_and_the_same_command_again(workers: str) -> None:
+    name = f"sigkill-{workers}"
+    command = [
+        sys.executable, "-m", "recsys_vae", "tune", "--split", "split", "--recipe", "vae.toml",
+        "--trials", "6", "--workers", workers, "--study", name, "--register", name, "--out", name,
+    ]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    for _ in range(2):
+        begun = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        assert begun.stderr is not None
+        next((line for line in begun.stderr if line.startswith("trial ")), None)
+        time.sleep(0.3)
+        begun.send_signal(signal.SIGKILL)
+        begun.wait()
+        begun.stderr.close()
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    table = pd.read_csv(f"{name}/trials.csv")
+    died = table["why"].fillna("").str.contains("died")
+    assert (~died).sum() == 6
+    assert set(table.loc[~died, "state"]) <= {"finished", "pruned"}
+    if workers == "1":
+        unbroken = tuned("never-killed", "vae.toml", trials=6, study="never-killed")
+        metrics = table.loc[~died, "metric"].dropna().tolist()
+        assert metrics == pytest.approx(unbroken.table["metric"].dropna().tolist(), rel=1e-12)
+
+
+def test_with_a_remote_store_the_study_lies_in_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recsys_vae.steps.tune.tracking_uri", lambda: "https://mlflow.example.org")
+    done = tuned("remote", trials=1)
+    assert done.storage == "sqlite:///remote/study.db"
+    assert Path("remote/study.db").is_file()
 
 
 @pytest.mark.parametrize(
-    ("search", "words"),
+    ("options", "says"),
     [
-        ("", "nothing to search"),
-        ("[search]\nwidth = [1, 2]\n", "width"),
-        ("[search]\nridge = {low = 5, high = 1}\n", "ridge"),
-        ("[search]\nridge = 3\n", "ridge"),
-        ("[search]\nridge = []\n", "ridge"),
-        ("[search]\nridge = {low = -5, high = 1}\n", "ridge"),
-        ("ridge = 2.5\n[search]\nridge = {low = 1, high = 9}\n", "low = 1.0 means all numbers"),
+        (["--recipe", "mult-vae"], "recipe mult-vae has nothing to search: add a table"),
+        (["--recipe", "ease.toml", "--metric", "coverage@10"], "--metric coverage@10 does not say"),
+        (["--recipe", "ease.toml", "--set", "ridge=0.5"], "recipe ease, setting 'ridge' is 0.5"),
+        (["--recipe", "ease.toml", "--storage", "."], "--storage .* cannot be used"),
     ],
 )
-def test_a_space_that_makes_no_sense_is_one_sentence(
-    folder: Path, search: str, words: str, capsys: pytest.CaptureFixture[str]
+def test_what_cannot_be_searched_is_refused(
+    options: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = folder / "wrong.toml"
-    recipe.write_text(f'model = "ease"\n{search}')
-    with pytest.raises(SystemExit) as stopped:
-        main(["tune", "--split", "split", "--recipe", str(recipe), "--out", "wrong"])
-    assert stopped.value.code == 2
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert words in line
-    assert not (folder / "wrong").exists()
+    with pytest.raises(SystemExit) as ended:
+        main(["tune", "--split", "split", "--out", "refused", *options])
+    assert ended.value.code == 2
+    found = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.search(says, found), found
 
 
-@pytest.fixture(scope="module")
-def trained(folder: Path) -> str:
-    recipe = read_recipe("mult-vae", ["hidden=[16]", "latent=4", "training.epochs=3"])
-    train(split=folder / "split", recipe=recipe, out=folder / "again", seed=3, device="cpu",
-          register=None)  # fmt: skip
-    last = mlflow.last_active_run()
-    assert last is not None
-    return str(last.info.run_id)
-
-
-def test_a_run_that_is_done_again_has_the_same_numbers(trained: str) -> None:
-    done = reproduce(ReproduceOptions(run=trained))
-    assert done.identical
-    assert done.compared > 3
-    assert done.results == []
-
-
-def test_data_that_are_others_are_refused_by_fingerprint(folder: Path, trained: str) -> None:
-    split(data=folder / "data", out=folder / "other",
-          options=StrongOptions(held_out_users=49))  # fmt: skip
-    with pytest.raises(InputError, match="fingerprint"):
-        reproduce(ReproduceOptions(run=trained, split=folder / "other"))
-
-
-def test_what_is_other_than_it_was_is_told(trained: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "recsys_vae.steps.rebuilding.version",
-        lambda name: "0.0" if name == "torch" else version(name),
-    )
-    done = reproduce(ReproduceOptions(run=trained))
-    assert any("torch" in str(one) and "0.0" in str(one) for one in done.circumstances)
-
-
-@pytest.mark.usefixtures("folder")
-def test_a_run_that_there_is_not_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    for run in ("0" * 32, "rubbish", ""):
-        with pytest.raises(SystemExit) as stopped:
-            main(["reproduce", "--run", run])
-        assert stopped.value.code == 2
-        assert len(capsys.readouterr().err.splitlines()) == 1
+def test_the_winner_s_recipe_trains() -> None:
+    tuned("recipe", "vae.toml", trials=2, study="recipe")
+    found = tomllib.loads(Path("recipe/best.toml").read_text())
+    assert found["model"] == "mult-vae"
+    assert found["training"]["epochs"] == 4
+    read_recipe("recipe/best.toml").make()
