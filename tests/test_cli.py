@@ -307,7 +307,7 @@ def test_the_help_lists_the_verbs_in_the_order_of_the_line(
     places = [shown.index(f"\n  {verb} ") for verb in _VERBS]
     assert _VERBS == [
         "ingest", "profile", "split", "ready", "train", "evaluate", "compare",
-        "leaderboard", "kl-curve", "recommend", "score", "main",
+        "leaderboard", "kl-curve", "recommend", "score", "promote", "main",
     ]  # fmt: skip
     assert places == sorted(places)
 
