@@ -216,9 +216,13 @@ def _judged(
     row = comparison.pairs[comparison.pairs["metric"] == options.metric].iloc[0]
     own = board[board["metric"] == options.metric].set_index("model")["mean"]
     verdict = decide(
-        {str(name): value for name, value in row.items()}, options.metric, costs[1], costs[0], options.rails,
+        {str(name): value for name, value in row.items()},
+        options.metric,
+        costs[1],
+        costs[0],
+        options.rails,
         means=(float(own[_CHAMPION]), float(own[_CHALLENGER])),
-    )  # fmt: skip
+    )
     run.metrics({"difference": row["difference"], "p": row["p"]})
     run.table(pd.DataFrame([asdict(one) for one in verdict.checks]), "checks.json")
     return verdict, comparison
