@@ -7,8 +7,10 @@ and served by one worker. `--requests` requests of `--users` users each, made-up
 ML-20M's length, are sent at once, each by a thread of its own; `p50_ms` and `p99_ms` are from
 sending a request to the whole of its answer, waiting for the others included. `alone_ms` is the
 median of ten requests, one after the other. The lists are compared with those of a `Ranker`
-offline, place by place. `load_s` is loading in a fresh process, after the imports, and `import_s`
-the imports. The last line printed is one JSON object.
+offline, place by place. `load_s` is loading in a fresh process after the imports, `import_s` the
+import of what the model needs, torch above all, and `mlflow_import_s` that of MLflow; `_cpu_s` are
+the processor's seconds, which other work on the machine does not stretch. The last line printed is
+one JSON object.
 """
 
 import argparse
@@ -44,17 +46,19 @@ _K = 100
 _ALONE = 10
 _LOAD = """
 import json, sys, time
-begin = time.perf_counter()
+names, times = ["mlflow_import", "import", "load", "first_answer"], []
+def now(): times.append((time.perf_counter(), time.process_time()))
+now()
 import mlflow.pyfunc, pandas
-imported = time.perf_counter()
+now()
 import recsys_vae.tracking.kept
-ours = time.perf_counter()
+now()
 model = mlflow.pyfunc.load_model(sys.argv[1])
-loaded = time.perf_counter()
+now()
 model.predict(pandas.DataFrame({"history": [[1, 2, 3]]}))
-first = time.perf_counter()
-print(json.dumps({"mlflow_import_s": imported - begin, "import_s": ours - imported,
-                  "load_s": loaded - ours, "first_answer_s": first - loaded}))
+now()
+for name, one, other in zip(names, times, times[1:]):
+    print(json.dumps({f"{name}_s": other[0] - one[0], f"{name}_cpu_s": other[1] - one[1]}))
 """
 
 
@@ -148,9 +152,13 @@ def measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "equal_lists": equal(model, histories, answers),
         "users_per_s": round(options.requests * options.users / seconds, 1),
         "alone_ms": round(1000 * float(np.median(alone)), 1),
-        **{name: round(value, 2) for name, value in json.loads(loaded.splitlines()[-1]).items()},
+        **_rounded(loaded.splitlines()[-4:]),
         **stamp("cpu"),
     }
+
+
+def _rounded(lines: list[str]) -> dict[str, float]:
+    return {name: round(value, 2) for line in lines for name, value in json.loads(line).items()}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -146,7 +146,7 @@ def ready(**values: Any) -> None:
 
 @cli.command()
 @path_option("--split", required=True, help="folder that 'split' wrote")
-@click.option("--recipe", default="mult-vae", help="model name or TOML file")
+@click.option("--recipe", default="linear-vae", help="model name or TOML file")
 @click.option("--set", "overrides", multiple=True, help="a setting, such as training.epochs=5")
 @FITTING
 @FRESH
@@ -160,7 +160,7 @@ def train(**values: Any) -> None:
     An interrupted training goes on where it was when the same command is given again. Several
     processes train as one under torchrun: torchrun --nproc-per-node 2 -m recsys_vae train ...
 
-    Example: recsys-vae train --split outputs/split --recipe mult-vae --out outputs/mult-vae
+    Example: recsys-vae train --split outputs/split --out outputs/linear-vae
     """
     from recsys_vae.steps.recipes import read_recipe
     from recsys_vae.steps.train import VALIDATION_METRIC
@@ -208,7 +208,7 @@ for verb in (recommend, score, promote, report, tune, reproduce):
 @kind_option("--split-kind")
 @SPLITTING
 @click.option(
-    "--recipes", callback=comma_separated, default="mult-vae,popularity,als",
+    "--recipes", callback=comma_separated, default="linear-vae,popularity,als",
     help="model names or TOML files, comma-separated; the first is registered and recommends",
 )  # fmt: skip
 @click.option("--k", type=click.IntRange(1), default=10, help="list length")

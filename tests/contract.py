@@ -4,6 +4,8 @@ import pickletools
 import shutil
 import subprocess
 import sys
+import zipfile
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -36,13 +38,16 @@ def pickled(folder: Path) -> list[Path]:
 
 
 def _is_pickle(content: bytes) -> bool:
-    # A safetensors file may begin with \x80, too (the length of its header): read on.
-    if not content.startswith(b"\x80"):
-        return content.startswith(b"PK\x03\x04")
+    if zipfile.is_zipfile(BytesIO(content)):
+        return True
+    # A safetensors file may begin as a pickle, too (the length of its header), and text as an old
+    # one: read on.
+    needed = 3 if content.startswith(b"\x80") else None
     try:
-        return any(True for _ in islice(pickletools.genops(content), 2, None))
+        found = list(islice(pickletools.genops(content), needed))
     except ValueError:
         return False
+    return len(found) == needed or found[-1][2] == len(content) - 1
 
 
 def rounding(scores: Any) -> float:

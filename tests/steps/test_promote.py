@@ -67,7 +67,8 @@ def _registered(folder: str) -> None:
 
 
 def _promote(*arguments: str, code: int = 0) -> None:
-    command = ["promote", "--split", "split", *arguments]
+    # How busy the machine is must decide nothing, but where latency itself is looked at.
+    command = ["promote", "--split", "split", "--latency-floor", "1e6", *arguments]
     if code == 0:
         main(command)
         return
@@ -221,7 +222,7 @@ except OvertakenError as error:
 
 
 def test_of_several_promotions_at_once_exactly_one_wins() -> None:
-    for name in ("popularity", "ease", "random", "ease"):
+    for name in ("popularity", "ease", "random"):
         _registered(name)
     make_champion(standing(_NAME), "1")
     racers = [
@@ -229,14 +230,14 @@ def test_of_several_promotions_at_once_exactly_one_wins() -> None:
             [sys.executable, "-c", _RACE, version], text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )
-        for version in ("2", "3", "4")
+        for version in ("2", "3")
     ]  # fmt: skip
     for one in racers:
         assert one.stdout is not None
         assert one.stdout.readline() == "ready\n"
     # All have read that version 1 is champion; now all of them set another.
     answers = [one.communicate("go\n")[0].strip() for one in racers]
-    assert sorted(answer.split()[0] for answer in answers) == ["lost", "lost", "won"]
+    assert sorted(answer.split()[0] for answer in answers) == ["lost", "won"]
     winner = str(2 + answers.index("won"))
     assert set(answers) == {"won", f"lost to {winner}"}
-    assert standing(_NAME) == Standing(_NAME, "4", winner, "1")
+    assert standing(_NAME) == Standing(_NAME, "3", winner, "1")

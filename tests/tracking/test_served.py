@@ -1,8 +1,10 @@
 """The model as MLflow serves it: lists for histories never seen, without pickle."""
 
 import json
+import pickle
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -262,6 +264,18 @@ class TestStringIds(_Laws):
         with pytest.raises(MlflowException, match="an id that is no text") as refused:
             served.pyfunc.predict(pd.DataFrame({"history": [["\ud800"]]}))
         assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
+
+
+def test_a_pickle_would_be_found(tmp_path: Path) -> None:
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        for name, value in {"list": [1, "a"], "none": None, "class": Served}.items():
+            (tmp_path / f"{name}-{protocol}").write_bytes(pickle.dumps(value, protocol))
+    with zipfile.ZipFile(tmp_path / "zipped", "w") as archive:
+        archive.writestr("data", pickle.dumps([1]))
+    hidden = sorted(tmp_path.iterdir())
+    (tmp_path / "by-name.pkl").write_bytes(b"")
+    (tmp_path / "none").write_text("{}")
+    assert sorted(pickled(tmp_path)) == sorted([*hidden, tmp_path / "by-name.pkl"])
 
 
 def test_a_second_version_takes_over_the_alias(store: Path, checkerboard: Checkerboard) -> None:
