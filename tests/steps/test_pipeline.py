@@ -109,6 +109,38 @@ def test_training_logs_every_epoch_with_settings_data_and_model(outcome: Outcome
     assert run.data.metrics["validation_ndcg_at_100"] == outcome.trained["mult-vae"].validation
 
 
+def test_runs_have_names_descriptions_and_pictures(outcome: Outcome) -> None:
+    names = [run.info.run_name for run in _runs(outcome)]
+    assert names == [
+        "ingest", "split", "train mult-vae", "train popularity", "evaluate", "recommend", "score",
+    ]  # fmt: skip
+    client = mlflow.MlflowClient()
+    trained, judged = _run_of(outcome, "train"), _run_of(outcome, "evaluate")
+    parent = client.get_run(outcome.run_id)
+    assert parent.info.run_name == "main ratings.csv"
+    drawn = {one.path for one in client.list_artifacts(trained.info.run_id, "plots")}
+    assert drawn == {"plots/learning-curves.png", "plots/latent-kl.png"}
+    kept = {one.path for one in client.list_artifacts(judged.info.run_id, "evaluation")}
+    pictures = {f"evaluation/{name}.png" for name in ("models", "activity", "long-tail")}
+    assert pictures <= kept
+    assert "NDCG@100" in trained.data.tags["mlflow.note.content"]
+    for run in (judged, parent):
+        note = run.data.tags["mlflow.note.content"]
+        assert note.index("mult-vae") < note.index("popularity")  # the better one first
+
+
+def test_trainings_are_compared_by_what_their_models_reached_on_the_test_users(
+    outcome: Outcome,
+) -> None:
+    trained = [run for run in _runs(outcome) if run.data.tags["recsys_vae.step"] == "train"]
+    for run, judged in zip(trained, outcome.judged, strict=True):
+        for name, estimate in judged.estimates.items():
+            found = run.data.metrics[f"test_{name.replace('@', '_at_')}"]
+            # Text with 17 digits and back.
+            assert found == pytest.approx(estimate.mean, rel=1e-12)
+            assert f"validation_{name.replace('@', '_at_')}" in run.data.metrics
+
+
 def test_the_best_validation_is_what_is_kept(outcome: Outcome) -> None:
     history = outcome.trained["mult-vae"].model.history  # type: ignore[attr-defined] # of neural models only
     # Weights and users are the same, so the metric is, too.
