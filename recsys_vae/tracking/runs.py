@@ -35,7 +35,6 @@ PLOTS: Final = "plots"
 Draw = Callable[[Path], None]
 _NOT_IN_NAMES: Final = re.compile(r"[^/\w.\- ]")
 _LONGEST_NAME: Final = 250
-_EXPERIMENT_KIND: Final = "mlflow.experimentKind"
 
 
 def quiet() -> None:
@@ -190,18 +189,9 @@ def step_run(
             log_system_metrics=system_metrics,
         )
     with started as run:
-        if not nested:
-            _show_as_training(run.info.experiment_id)
         mlflow.set_tags({TAG_STEP: step, "recsys_vae.version": __version__, **git_state()})
         mlflow.log_dict(environment(), "environment.json")
         yield StepRun(run)
-
-
-def _show_as_training(experiment_id: str) -> None:
-    """Have the UI open the experiment as one of trainings, unless somebody has chosen otherwise."""
-    client = mlflow.MlflowClient()
-    if _EXPERIMENT_KIND not in client.get_experiment(experiment_id).tags:
-        client.set_experiment_tag(experiment_id, _EXPERIMENT_KIND, "custom_model_development")
 
 
 @contextmanager

@@ -31,16 +31,6 @@ def test_a_run_is_found_by_step_name_and_commit() -> None:
     assert found.data.tags["recsys_vae.git_commit"] == _git("rev-parse", "HEAD")
     dirty = bool(_git("status", "--porcelain", "-uno"))
     assert found.data.tags["recsys_vae.git_dirty"] == str(dirty).lower()
-    kind = client.get_experiment(found.info.experiment_id).tags["mlflow.experimentKind"]
-    assert kind == "custom_model_development"
-
-
-@pytest.mark.usefixtures("store")
-def test_a_kind_of_experiment_that_somebody_chose_stays() -> None:
-    made = mlflow.create_experiment("recsys-vae", tags={"mlflow.experimentKind": "regression"})
-    with step_run("split"):
-        pass
-    assert mlflow.get_experiment(made).tags["mlflow.experimentKind"] == "regression"
 
 
 @pytest.mark.usefixtures("store")
