@@ -21,7 +21,7 @@ PARAMS := -P "data=$(DATA)" $(if $(ITEMS),-P "items=$(ITEMS)") \
 
 run: $(READY) ## the whole pipeline; DATA= ITEMS= (files) USER_COLUMN= ITEM_COLUMN= RATING_COLUMN= TITLE_COLUMN= THRESHOLD= RECIPES= K= OUT=
 	@MLFLOW_TRACKING_URI=$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} \
-	  mlflow run . --env-manager local --experiment-name recsys-vae $(PARAMS)
+	  mlflow run . --env-manager local --experiment-name recsys-vae --run-name main $(PARAMS)
 
 test: $(READY) ## all tests but the slow ones
 	python -m pytest -m "not slow"

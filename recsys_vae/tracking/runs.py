@@ -4,6 +4,7 @@ import logging
 import os
 import posixpath
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 import mlflow
 import pandas as pd
 from filelock import FileLock
+from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from sqlalchemy.exc import SQLAlchemyError
@@ -35,7 +37,10 @@ PLOTS: Final = "plots"
 Draw = Callable[[Path], None]
 _NOT_IN_NAMES: Final = re.compile(r"[^/\w.\- ]")
 _LONGEST_NAME: Final = 250
-_EXPERIMENT_KIND: Final = "mlflow.experimentKind"
+_SECONDS_BETWEEN_WRITES: Final = 2
+"""A write takes some 10 ms of a core: as much as a small epoch can bear to lose."""
+_METRICS_AT_ONCE: Final = 1_000
+"""The most that MLflow takes."""
 
 
 def quiet() -> None:
@@ -50,6 +55,8 @@ class StepRun:
     def __init__(self, run: mlflow.ActiveRun) -> None:
         """Wrap an active run."""
         self.run_id: str = run.info.run_id
+        self._epochs: list[Metric] = []
+        self._written = time.monotonic()
 
     def params(self, prefix: str, values: Mapping[str, Any]) -> None:
         """Log settings, nested ones flattened with dots; None is logged as "default"."""
@@ -68,12 +75,25 @@ class StepRun:
         mlflow.log_metrics(clean, step=step)
 
     def epoch(self, record: EpochRecord) -> None:
-        """Log one training epoch."""
+        """Log one training epoch; quick ones are written together, every two seconds."""
         values = {f"train_{name}": value for name, value in record.terms.items()}
         values |= {"kl_weight": record.kl_weight, "users_per_second": record.users_per_second}
         if record.validation is not None:
             values["validation"] = record.validation
-        self.metrics(values, step=record.epoch)
+        now = int(time.time() * 1000)
+        self._epochs += [
+            Metric(metric_name(name), float(value), now, record.epoch)
+            for name, value in values.items()
+        ]
+        if time.monotonic() - self._written >= _SECONDS_BETWEEN_WRITES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the epochs that wait to be written."""
+        for start in range(0, len(self._epochs), _METRICS_AT_ONCE):
+            part = self._epochs[start : start + _METRICS_AT_ONCE]
+            mlflow.MlflowClient().log_batch(self.run_id, metrics=part)
+        self._epochs, self._written = [], time.monotonic()
 
     def dataset(self, interactions: Interactions, name: str, context: str) -> None:
         """Log interactions as an input of the run, by fingerprint."""
@@ -132,6 +152,9 @@ class SilentRun(StepRun):
         """Stand for no MLflow run."""
         self.run_id = ""
 
+    def epoch(self, record: EpochRecord) -> None:
+        """Log nothing."""
+
     def params(self, prefix: str, values: Mapping[str, Any]) -> None:
         """Log nothing."""
 
@@ -186,7 +209,7 @@ def step_run(
     nested = mlflow.active_run() is not None
     prepared = os.environ.get("MLFLOW_RUN_ID") is not None and not nested
     if system_metrics:
-        mlflow.set_system_metrics_sampling_interval(1)
+        mlflow.set_system_metrics_sampling_interval(_SECONDS_BETWEEN_WRITES)
     with reachable_store():
         if not prepared and not nested:
             with _store_made_once():
@@ -197,18 +220,13 @@ def step_run(
             log_system_metrics=system_metrics,
         )
     with started as run:
-        if not nested:
-            _show_as_training(run.info.experiment_id)
         mlflow.set_tags({TAG_STEP: step, "recsys_vae.version": __version__, **git_state()})
         mlflow.log_dict(environment(), "environment.json")
-        yield StepRun(run)
-
-
-def _show_as_training(experiment_id: str) -> None:
-    """Have the UI open the experiment as one of trainings, unless somebody has chosen otherwise."""
-    client = mlflow.MlflowClient()
-    if _EXPERIMENT_KIND not in client.get_experiment(experiment_id).tags:
-        client.set_experiment_tag(experiment_id, _EXPERIMENT_KIND, "custom_model_development")
+        tracked = StepRun(run)
+        try:
+            yield tracked
+        finally:
+            tracked.flush()
 
 
 @contextmanager

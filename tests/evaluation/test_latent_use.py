@@ -47,4 +47,5 @@ def test_it_is_a_mean_over_users(checkerboard: Checkerboard, quick: dict[str, An
     assert first is not None
     assert second is not None
     assert whole is not None
+    # Single precision, summed in another order.
     assert np.allclose((20 * first + 40 * second) / 60, whole, rtol=1e-5)

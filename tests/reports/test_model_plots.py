@@ -101,5 +101,6 @@ def test_an_overall_measure_without_interval_is_drawn_as_a_point(
     (axes,) = figures[0].axes
     # From the bottom up: the first model is at the top.
     assert [one.get_text() for one in axes.get_yticklabels()] == ["b", "a"]
-    points = {tuple(np.asarray(line.get_xydata())[0].tolist()) for line in axes.lines}
+    drawn = np.concatenate([np.asarray(line.get_xydata()) for line in axes.lines])
+    points = {(float(x), float(y)) for x, y in drawn}
     assert {(0.3, 1.0), (0.6, 0.0)} <= points

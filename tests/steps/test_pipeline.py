@@ -117,6 +117,39 @@ def test_training_logs_every_epoch_with_settings_data_and_model(outcome: Outcome
     assert run.data.metrics["validation_ndcg_at_100"] == _validation(outcome)
 
 
+def test_runs_have_names_descriptions_and_pictures(outcome: Outcome) -> None:
+    names = [run.info.run_name for run in _runs(outcome)]
+    assert names == [
+        "ingest", "split", "train mult-vae", "train popularity", "evaluate", "recommend", "score",
+    ]  # fmt: skip
+    client = mlflow.MlflowClient()
+    trained, judged = _run_of(outcome, "train"), _run_of(outcome, "evaluate")
+    parent = client.get_run(outcome.run_id)
+    assert parent.info.run_name == "main ratings.csv"
+    drawn = {one.path for one in client.list_artifacts(trained.info.run_id, "plots")}
+    assert drawn == {"plots/learning-curves.png", "plots/latent-kl.png"}
+    kept = {one.path for one in client.list_artifacts(judged.info.run_id, "evaluation")}
+    pictures = {f"evaluation/{name}.png" for name in ("models", "activity", "long-tail")}
+    assert pictures <= kept
+    assert "NDCG@100" in trained.data.tags["mlflow.note.content"]
+    for run in (judged, parent):
+        note = run.data.tags["mlflow.note.content"]
+        assert note.index("mult-vae") < note.index("popularity")  # the better one first
+
+
+def test_trainings_are_compared_by_what_their_models_reached_on_the_test_users(
+    outcome: Outcome,
+) -> None:
+    trained = [run for run in _runs(outcome) if run.data.tags["recsys_vae.step"] == "train"]
+    table = pd.read_csv(outcome.out / "evaluation" / "metrics.csv").set_index("model")
+    for run in trained:
+        for _, row in table.loc[run.data.tags["recsys_vae.model"]].iterrows():
+            name = str(row["metric"]).replace("@", "_at_")
+            # Text with 17 digits and back.
+            assert run.data.metrics[f"test_{name}"] == pytest.approx(row["mean"], rel=1e-12)
+            assert f"validation_{name}" in run.data.metrics
+
+
 def test_the_best_validation_is_what_is_kept(outcome: Outcome) -> None:
     run_id = _run_of(outcome, "train").info.run_id
     points = mlflow.MlflowClient().get_metric_history(run_id, "validation")

@@ -9,9 +9,10 @@ import pytest
 
 import recsys_vae
 from recsys_vae.interactions import Interactions
-from recsys_vae.tracking import environment
+from recsys_vae.tracking import environment, runs
 from recsys_vae.tracking.evaluations import tell_model
 from recsys_vae.tracking.runs import step_run
+from recsys_vae.training.records import EpochRecord
 
 _PACKAGE = Path(recsys_vae.__file__).parent
 
@@ -31,16 +32,6 @@ def test_a_run_is_found_by_step_name_and_commit() -> None:
     assert found.data.tags["recsys_vae.git_commit"] == _git("rev-parse", "HEAD")
     dirty = bool(_git("status", "--porcelain", "-uno"))
     assert found.data.tags["recsys_vae.git_dirty"] == str(dirty).lower()
-    kind = client.get_experiment(found.info.experiment_id).tags["mlflow.experimentKind"]
-    assert kind == "custom_model_development"
-
-
-@pytest.mark.usefixtures("store")
-def test_a_kind_of_experiment_that_somebody_chose_stays() -> None:
-    made = mlflow.create_experiment("recsys-vae", tags={"mlflow.experimentKind": "regression"})
-    with step_run("split"):
-        pass
-    assert mlflow.get_experiment(made).tags["mlflow.experimentKind"] == "regression"
 
 
 @pytest.mark.usefixtures("store")
@@ -100,3 +91,40 @@ def test_pictures_are_logged_under_their_names_and_a_description_is_shown() -> N
     logged = mlflow.artifacts.list_artifacts(run_id=run.run_id, artifact_path="plots")
     assert sorted(one.path for one in logged) == ["plots/a.png", "plots/b.png"]
     assert mlflow.get_run(run.run_id).data.tags["mlflow.note.content"] == "**best** of all"
+
+
+def _epoch(number: int) -> EpochRecord:
+    terms = {"loss": 100.0 - number, "reconstruction": 90.0, "kl": 10.0}
+    return EpochRecord(number, number, terms, 0.1, 0.01 * number, True, 0.1, 10.0)
+
+
+@pytest.mark.usefixtures("store")
+def test_every_epoch_is_there_in_the_end_however_quick_they_are() -> None:
+    # Six numbers an epoch: more than MLflow takes at once.
+    with step_run("train") as run:
+        for number in range(1, 201):
+            run.epoch(_epoch(number))
+    points = mlflow.MlflowClient().get_metric_history(run.run_id, "train_loss")
+    assert [(one.step, one.value) for one in points] == [(n, 100.0 - n) for n in range(1, 201)]
+
+
+@pytest.mark.usefixtures("store")
+def test_epochs_before_a_failure_are_there() -> None:
+    def diverge() -> None:
+        with step_run("train") as run:
+            run.epoch(_epoch(1))
+            raise RuntimeError("diverged")
+
+    with pytest.raises(RuntimeError, match="diverged"):
+        diverge()
+    (found,) = mlflow.search_runs(experiment_names=["recsys-vae"], output_format="list")
+    assert found.info.status == "FAILED"
+    assert found.data.metrics["train_loss"] == 99.0
+
+
+@pytest.mark.usefixtures("store")
+def test_slow_epochs_can_be_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "_SECONDS_BETWEEN_WRITES", 0)
+    with step_run("train") as run:
+        run.epoch(_epoch(1))
+        assert mlflow.get_run(run.run_id).data.metrics["validation"] == 0.01
