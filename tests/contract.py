@@ -4,6 +4,7 @@ import pickletools
 import shutil
 import subprocess
 import sys
+import warnings
 import zipfile
 from io import BytesIO
 from itertools import islice
@@ -44,7 +45,8 @@ def _is_pickle(content: bytes) -> bool:
     # one: read on.
     needed = 3 if content.startswith(b"\x80") else None
     try:
-        found = list(islice(pickletools.genops(content), needed))
+        with warnings.catch_warnings(action="ignore"):  # what is no pickle may have odd escapes
+            found = list(islice(pickletools.genops(content), needed))
     except ValueError:
         return False
     return len(found) == needed or found[-1][2] == len(content) - 1

@@ -18,6 +18,7 @@ QUIET: Final = "#767676"
 INK: Final = "#262626"
 _TITLE: Final[dict[str, Any]] = {"loc": "left", "fontsize": 12, "color": INK, "fontweight": "bold"}
 _DPI: Final = 100
+_LONGEST_NAME: Final = 32
 PANEL: Final = (560, 380)
 """Width and height of a panel, in pixels."""
 
@@ -49,6 +50,18 @@ def finish(axes: Axes, title: str, *, x: str, y: str = "") -> None:
     axes.tick_params(colors=INK, labelsize=10)
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
     axes.set_axisbelow(True)
+
+
+def short(name: str) -> str:
+    """Shorten the name of a model, which may hold a path, to what has room: the end tells most.
+
+    >>> short("mult-vae " + "a/" * 40 + "other")
+    'mult-vae …/a/a/a/a/a/a/a/a/other'
+    """
+    if len(name) <= _LONGEST_NAME:
+        return name
+    first = name.split(" ")[0][:10]
+    return f"{first} …{name[len(first) - _LONGEST_NAME + 2 :]}"
 
 
 def save(figure: Figure, path: Path) -> None:

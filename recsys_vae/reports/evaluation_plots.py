@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.ticker import PercentFormatter
 
-from recsys_vae.reports.canvas import INK, QUIET, finish, panels, save, style_of
+from recsys_vae.reports.canvas import INK, QUIET, finish, panels, save, short, style_of
 
 Counts = npt.NDArray[np.int64]
 _METRICS_SHOWN = 4
@@ -37,7 +37,7 @@ def plot_models(table: pd.DataFrame, labels: Mapping[str, str], path: Path) -> N
             axes.errorbar(
                 row["mean"], place, xerr=[[low], [high]], capsize=4, linewidth=2, **style_of(number)
             )
-        axes.set_yticks(range(len(models)), models[::-1])
+        axes.set_yticks(range(len(models)), [short(one) for one in models[::-1]])
         axes.set_ylim(-0.6, len(models) - 0.4)
         finish(axes, labels[metric], x="mean over users, 95 % interval")
     save(figure, path)
@@ -61,7 +61,7 @@ def plot_activity(segments: pd.DataFrame, label: str, path: Path) -> None:
         away = np.nan_to_num([own["mean"] - own["low"], own["high"] - own["mean"]])
         axes.errorbar(
             np.arange(len(parts)) + shift, own["mean"], yerr=away, capsize=3, linewidth=1.5,
-            label=model, **style_of(number),
+            label=short(model), **style_of(number),
         )  # fmt: skip
     users = segments.groupby("segment")["users"].first()
     names = [f"{part}\n{users[part]:,} users" for part in parts]
@@ -97,7 +97,7 @@ def plot_long_tail(counts_I: Counts, shown: Mapping[str, Counts], k: int, path: 
         covered = float((shown_I > 0).mean()) if len(shown_I) else 0.0
         axes.plot(
             share, _held(shown_I[order]), linewidth=2,
-            label=f"{model} (shows {covered:.0%} of the items)", **style,
+            label=f"{short(model)} (shows {covered:.0%} of the items)", **style,
         )  # fmt: skip
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
     for axis in (axes.xaxis, axes.yaxis):

@@ -37,6 +37,8 @@ PLOTS: Final = "plots"
 Draw = Callable[[Path], None]
 _NOT_IN_NAMES: Final = re.compile(r"[^/\w.\- ]")
 _LONGEST_NAME: Final = 250
+_ENDED: Final[list[str]] = []
+"""The run that ended last in this process, if any: MLflow itself would name the one it is in."""
 _SECONDS_BETWEEN_WRITES: Final = 2
 """A write takes some 10 ms of a core: as much as a small epoch can bear to lose."""
 _METRICS_AT_ONCE: Final = 1_000
@@ -227,6 +229,7 @@ def step_run(
             yield tracked
         finally:
             tracked.flush()
+            _ENDED[:] = [tracked.run_id]
 
 
 @contextmanager
@@ -266,9 +269,8 @@ def tracking_uri() -> str:
 
 
 def last_run_id() -> str:
-    """Give the id of the run that ended last in this process."""
-    last = mlflow.last_active_run()
-    return "" if last is None else str(last.info.run_id)
+    """Give the id of the run of a step that ended last in this process, whatever it was within."""
+    return _ENDED[-1] if _ENDED else ""
 
 
 def run_exists(run_id: str) -> bool:

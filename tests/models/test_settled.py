@@ -12,6 +12,7 @@ from tests.models.made_up import made_up
 
 _NEURAL: Final = [name for name, one in ZOO.items() if issubclass(one.config, NeuralConfig)]
 _SMALL: Final[dict[str, dict[str, Any]]] = {
+    "linear-vae": {"hidden": [8], "latent": 4, "ridge": 3.0, "gate": 0.1},
     "mult-vae": {"hidden": [8], "latent": 4},
     "beta-vae": {"hidden": [8], "latent": 4},
     "mult-dae": {"hidden": [8], "latent": 4},

@@ -57,9 +57,15 @@ def _again(folder: Path, **changes: Any) -> tuple[Outcome, list[str]]:
     return run_main(replace(_options(folder), **changes), said.append), said
 
 
-def test_the_first_time_every_step_is_made(first: Outcome) -> None:
+def test_the_first_time_every_step_is_made_each_in_a_run_of_its_own(first: Outcome) -> None:
     assert list(first.steps) == _ALL
     assert first.reused == []
+    client = mlflow.MlflowClient()
+    for name, done in first.steps.items():
+        run = client.get_run(done.run_id)
+        assert run.data.tags["recsys_vae.step"] == name.split()[0]
+        assert run.data.tags["mlflow.parentRunId"] == first.run_id
+        assert len(run.data.tags["recsys_vae.step_key"]) == 64
 
 
 @pytest.mark.usefixtures("first")

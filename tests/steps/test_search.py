@@ -81,7 +81,10 @@ def test_what_is_no_space_is_refused_in_one_sentence(search: Any, says: str) -> 
         ({"latnt": [1, 2]}, r"\[search\]: model 'mult-vae', setting 'latnt': there is no such"),
         ({"dropout": {"low": 0.1, "high": 1.5}}, "setting 'dropout': input should be less than 1"),
         ({"latent": [8, "wide"]}, "setting 'latent': input should be a valid integer"),
-        ({"latent": {"low": 8, "high": 64}}, r"setting 'latent' is 200, which .*\(8 to 64\)"),
+        (
+            {"latent": {"low": 8, "high": 64}},
+            r"setting 'latent' is 200, which .*\(whole numbers 8 to 64\)",
+        ),
         ({"training": {"epoch": [1, 2]}}, "setting 'training.epoch': there is no such"),
     ],
 )
