@@ -17,7 +17,7 @@ from recsys_vae.steps.ingest import INTERACTIONS
 from recsys_vae.steps.line import Line, MainOptions
 from recsys_vae.steps.outcome import Outcome
 from recsys_vae.tracking.registry import check_register_name, register
-from recsys_vae.tracking.runs import step_run
+from recsys_vae.tracking.runs import STEP_RUN, step_run
 from recsys_vae.training.device import choose_device
 
 
@@ -56,7 +56,7 @@ def run_main(options: MainOptions, say: Callable[[str], None] = lambda _line: No
         steps = line.run()
         for name, done in steps.items():
             run.metrics(done.made.metrics)
-            run.tags({f"recsys_vae.run.{name}": done.run_id})
+            run.tags({f"{STEP_RUN}{name}": done.run_id})
             if done.reused:
                 run.tags({f"recsys_vae.reused.{name}": "true"})
         run.dataset(

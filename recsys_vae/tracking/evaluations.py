@@ -1,6 +1,5 @@
 """Evaluations in MLflow: where `evaluate` has left them."""
 
-import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,11 +11,11 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from recsys_vae.errors import InputError, reason
-from recsys_vae.tracking.runs import TAG_STEP, metric_name, quiet, reachable_store
+from recsys_vae.tracking.runs import metric_name, reachable_store
+from recsys_vae.tracking.steps_within import run_id_of, steps_within
 
 ARTIFACT: Final = "evaluation"
 _JUDGING: Final = ("evaluate", "leaderboard")
-_RUN_ID: Final = re.compile("[0-9a-f]{32}")
 
 
 def tell_model(uri: str, values: Mapping[str, float]) -> None:
@@ -54,28 +53,13 @@ def evaluation_folders(reference: str) -> list[Path]:
     """
     if Path(reference).is_dir():
         return [Path(reference)]
-    run_id = reference.removeprefix("runs:/")
-    if not _RUN_ID.fullmatch(run_id):
+    run_id = run_id_of(reference)
+    if run_id is None:
         raise InputError(
             f"{reference} is neither a folder that 'recsys-vae evaluate' wrote nor the id of an "
             "MLflow run (32 digits and letters): name one of them"
         )
-    quiet()
-    with reachable_store():
-        client = mlflow.MlflowClient()
-        try:
-            found = client.get_run(run_id)
-        except MlflowException as error:
-            raise InputError(
-                f"there is no MLflow run {run_id} ({reason(error)}): check the id and "
-                "MLFLOW_TRACKING_URI"
-            ) from error
-        steps = [found]
-        if found.data.tags.get(TAG_STEP) not in _JUDGING:
-            steps = client.search_runs(
-                [found.info.experiment_id],
-                f"tags.`mlflow.parentRunId` = '{run_id}' and tags.`{TAG_STEP}` = 'evaluate'",
-            )
+    steps = steps_within(run_id, _JUDGING)
     if not steps:
         raise InputError(
             f"MLflow run {run_id} evaluated nothing: name a run of 'evaluate', 'leaderboard' or "

@@ -33,6 +33,8 @@ from recsys_vae.training.records import EpochRecord
 
 EXPERIMENT = "recsys-vae"
 TAG_STEP = "recsys_vae.step"
+STEP_RUN = "recsys_vae.run."
+"""Of a run of `main`: before the name of a step, whose run did it, now or before."""
 PLOTS: Final = "plots"
 Draw = Callable[[Path], None]
 _NOT_IN_NAMES: Final = re.compile(r"[^/\w.\- ]")

@@ -19,6 +19,7 @@ from recsys_vae.splitting import StrongOptions
 from recsys_vae.steps.cache import content_sum
 from recsys_vae.steps.main import MainOptions, Outcome, run_main
 from recsys_vae.steps.recipes import Recipe
+from recsys_vae.tracking.evaluations import evaluation_folders
 from tests.conftest import tracking_store
 
 _ALL: Final = ["ingest", "split", "train ease", "train popularity", "evaluate", "recommend",
@@ -85,6 +86,16 @@ def test_the_second_time_none_is_and_the_parent_run_tells_all_the_same(
     for name, done in first.steps.items():
         assert ours.tags[f"recsys_vae.run.{name}"] == done.run_id
         assert ours.tags[f"recsys_vae.reused.{name}"] == "true"
+
+
+def test_a_run_of_main_that_reused_its_evaluation_is_compared_like_any_other(
+    first: Outcome, folder: Path
+) -> None:
+    again, _ = _again(folder)
+    assert "evaluate" in again.reused
+    theirs, ours = (evaluation_folders(one.run_id) for one in (first, again))
+    assert [one.name for one in ours] == [one.name for one in theirs] == ["evaluation"]
+    assert content_sum(ours[0]) == content_sum(theirs[0])
 
 
 @pytest.mark.usefixtures("first")

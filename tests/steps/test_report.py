@@ -56,7 +56,7 @@ def test_data_models_pictures_and_lists_stand_on_the_page(run: Path, tmp_path: P
     main(["report", "--run", str(run), "--out", str(tmp_path / "report.html")])
     page = _Page(tmp_path / "report.html")
     text = " ".join(page.texts)
-    for words in ("Data", "Models", "mult-vae", "popularity", "NDCG@100", "(best)", "Examples"):
+    for words in ("Data", "Models", "linear-vae", "popularity", "NDCG@100", "(best)", "Examples"):
         assert words in text
     pictures = [attributes for tag, attributes in page.tags if tag == "img"]
     for picture, name in zip(pictures, ("models", "activity", "long-tail"), strict=True):
