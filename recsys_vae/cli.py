@@ -147,7 +147,9 @@ def ready(**values: Any) -> None:
 @cli.command()
 @path_option("--split", required=True, help="folder that 'split' wrote")
 @click.option("--recipe", default="linear-vae", help="model name or TOML file")
-@click.option("--set", "overrides", multiple=True, help="a setting, such as training.epochs=5")
+@click.option(
+    "--set", "overrides", multiple=True, help="settings, such as 'latent=64; training.epochs=5'"
+)
 @FITTING
 @FRESH
 @click.option("--register", help="name in MLflow's registry; default: not registered")
@@ -211,6 +213,9 @@ for verb in (recommend, score, promote, report, tune, reproduce):
     "--recipes", callback=comma_separated, default="linear-vae,popularity,als",
     help="model names or TOML files, comma-separated; the first is registered and recommends",
 )  # fmt: skip
+@click.option(
+    "--set", "overrides", multiple=True, help="settings of models, such as als.factors=64"
+)
 @click.option("--k", type=click.IntRange(1), default=10, help="list length")
 @FITTING
 @click.option("--fresh", **FLAG, help="do every step again, whatever is there")
@@ -228,7 +233,7 @@ def run_everything(**values: Any) -> None:
     from recsys_vae.steps.line import MainOptions
     from recsys_vae.steps.main import run_main
     from recsys_vae.steps.outcome import text
-    from recsys_vae.steps.recipes import read_recipe
+    from recsys_vae.steps.recipes import read_recipes
 
     options = MainOptions(
         data=values["data"],
@@ -236,7 +241,7 @@ def run_everything(**values: Any) -> None:
         reading=read_options(values),
         cleaning=cleaning_options(values),
         splitting=splitting_options(values, "split_kind"),
-        recipes=[read_recipe(reference) for reference in values["recipes"]],
+        recipes=read_recipes(values["recipes"], values["overrides"]),
         k=values["k"],
         seed=values["seed"],
         device=values["device"],

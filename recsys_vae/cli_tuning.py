@@ -15,7 +15,9 @@ SHOWN = {"show_default": True, "max_content_width": 100}
 @click.option(
     "--recipe", default="pipelines/recipes/mult-vae.toml", help="TOML file with a table [search]"
 )
-@click.option("--set", "overrides", multiple=True, help="a setting, such as training.epochs=5")
+@click.option(
+    "--set", "overrides", multiple=True, help="settings, such as 'latent=64; training.epochs=5'"
+)
 @click.option(
     "--trials", type=click.IntRange(1), default=20,
     help="of the study, those of earlier calls included",

@@ -1,14 +1,17 @@
 """main: the whole line, from a file of interactions to lists, under one parent run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from recsys_vae.errors import InputError
-from recsys_vae.files import check_replaceable
+from recsys_vae.files import check_replaceable, read_json, write_json
 from recsys_vae.interactions import load_interactions
 from recsys_vae.models.zoo import CONTENTS as MODEL_CONTENTS
 from recsys_vae.scoring.workplace import CONTENTS as LISTS_CONTENTS
 from recsys_vae.splitting.split import CONTENTS as SPLIT_CONTENTS
+from recsys_vae.steps.alone import alone
 from recsys_vae.steps.cache import CONTENTS as RECORDS
 from recsys_vae.steps.cache import StepCache
 from recsys_vae.steps.evaluate import CONTENTS as EVALUATION_CONTENTS
@@ -17,8 +20,11 @@ from recsys_vae.steps.ingest import INTERACTIONS
 from recsys_vae.steps.line import Line, MainOptions
 from recsys_vae.steps.outcome import Outcome
 from recsys_vae.tracking.registry import check_register_name, register
-from recsys_vae.tracking.runs import STEP_RUN, step_run
+from recsys_vae.tracking.runs import STEP_RUN, StepRun, end_killed, step_run
 from recsys_vae.training.device import choose_device
+
+_RUNNING: Final = Path("steps", "running.json")
+"""Names the run that is at work in a folder; it stays when that is killed."""
 
 
 def run_main(options: MainOptions, say: Callable[[str], None] = lambda _line: None) -> Outcome:
@@ -35,7 +41,8 @@ def run_main(options: MainOptions, say: Callable[[str], None] = lambda _line: No
         What each step brought.
 
     Raises:
-        InputError: a model is named twice, or as the steps do.
+        InputError: a model is named twice, another process is at work in the folder, or as the
+            steps do.
     """
     names = [recipe.model for recipe in options.recipes]
     if len(set(names)) < len(names):
@@ -50,7 +57,7 @@ def run_main(options: MainOptions, say: Callable[[str], None] = lambda _line: No
     check_register_name(options.register)
     for folder, contents in _written(options):
         check_replaceable(folder, contents)
-    with step_run("main", name=f"main {Path(options.data).name}") as run:
+    with alone(options.out), _run(options) as run:
         run.params("main", {"data": options.data, "recipes": ", ".join(names), "k": options.k})
         line = Line(options, StepCache(options.out, fresh=options.fresh, say=say))
         steps = line.run()
@@ -66,6 +73,24 @@ def run_main(options: MainOptions, say: Callable[[str], None] = lambda _line: No
         first = steps[f"train {names[0]}"]
         version = register(first.made.facts["uri"], options.register)
         return Outcome(steps, options.out, version, run.run_id)
+
+
+@contextmanager
+def _run(options: MainOptions) -> Iterator[StepRun]:
+    """Give the parent run; one that was killed in this folder is no longer shown as running."""
+    running = options.out / _RUNNING
+    with step_run("main", name=f"main {Path(options.data).name}") as run:
+        if running.exists():
+            try:
+                before = read_json(running, what="the run before", remedy="delete it")
+            except InputError:
+                before = {}  # cut off while it was written
+            end_killed(str(before.get("run_id", "")))
+        write_json(running, {"run_id": run.run_id})
+        try:
+            yield run
+        finally:
+            running.unlink(missing_ok=True)
 
 
 def _written(options: MainOptions) -> list[tuple[Path, Sequence[str]]]:

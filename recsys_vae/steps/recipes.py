@@ -1,7 +1,7 @@
 """Recipes: a model and its settings, from TOML and from the command line."""
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -48,7 +48,8 @@ def read_recipe(reference: str, overrides: Iterable[str] = ()) -> Recipe:
 
     Args:
         reference: a model name, or a TOML file with `model = "..."` and its settings.
-        overrides: settings such as "latent=64" or "training.epochs=5", the value as in TOML.
+        overrides: settings such as "latent=64" or "training.epochs=5", the value as in TOML; one
+            text may hold several, separated by semicolons, as MLflow gives a parameter only once.
 
     Returns:
         The recipe.
@@ -56,7 +57,7 @@ def read_recipe(reference: str, overrides: Iterable[str] = ()) -> Recipe:
     Raises:
         InputError: the file or a setting cannot be read, or the model is unknown.
 
-    >>> read_recipe("mult-vae", ["latent=64", "training.epochs=5"]).settings
+    >>> read_recipe("mult-vae", ["latent=64; training.epochs=5"]).settings
     {'latent': 64, 'training': {'epochs': 5}}
     """
     settings: dict[str, Any] = {}
@@ -78,9 +79,44 @@ def read_recipe(reference: str, overrides: Iterable[str] = ()) -> Recipe:
     candidates = _candidates(settings.pop("candidates", []), reference)
     seeds = _seeds(settings.pop("seeds", None), reference)
     search = parse_search(settings.pop("search", {}), reference)
-    for override in overrides:
+    for override in _apart(overrides):
         _apply(settings, override)
     return Recipe(name, settings, label, candidates, seeds, search)
+
+
+def read_recipes(references: Sequence[str], overrides: Iterable[str] = ()) -> list[Recipe]:
+    """Read several recipes.
+
+    Args:
+        references: as for `read_recipe`.
+        overrides: as for `read_recipe`, each with the model's name before it, which a single
+            recipe does not need.
+
+    Raises:
+        InputError: as `read_recipe`, or an override names none of the models.
+
+    >>> [one.settings for one in read_recipes(["ease", "als"], ["als.factors=8", "ease.ridge=9"])]
+    [{'ridge': 9}, {'factors': 8}]
+    """
+    names = [read_recipe(one).model for one in references]
+    of_each: dict[str, list[str]] = {name: [] for name in names}
+    for override in _apart(overrides):
+        name, dot, setting = override.partition(".")
+        if dot and name.strip() in of_each:
+            of_each[name.strip()].append(setting)
+        elif len(names) == 1:
+            of_each[names[0]].append(override)
+        else:
+            raise InputError(
+                f"--set {override} says of no model what it sets: write the model before it, such "
+                f"as {names[0]}.{override}"
+            )
+    return [read_recipe(one, of_each[name]) for one, name in zip(references, names, strict=True)]
+
+
+def _apart(overrides: Iterable[str]) -> list[str]:
+    parts = [part.strip() for override in overrides for part in override.split(";")]
+    return [part for part in parts if part]
 
 
 def _candidates(found: object, reference: str) -> tuple[dict[str, Any], ...]:

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -216,8 +217,7 @@ def step_run(
         mlflow.set_system_metrics_sampling_interval(_SECONDS_BETWEEN_WRITES)
     with reachable_store():
         if not prepared and not nested:
-            with _store_made_once():
-                mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+            mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
         started = mlflow.start_run(
             run_name=None if prepared else name or step,
             nested=nested,
@@ -242,6 +242,7 @@ def reachable_store() -> Iterator[None]:
         InputError: the tracking store cannot be reached, opened or understood.
     """
     try:
+        _make_store(tracking_uri())
         yield
     except InputError:
         raise
@@ -254,15 +255,17 @@ def reachable_store() -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def _store_made_once() -> Iterator[None]:
-    """Let one process at a time make the tables of a fresh SQLite store."""
-    path = tracking_uri().partition("?")[0].removeprefix("sqlite:///")
-    if not tracking_uri().startswith("sqlite:///") or not Path(path).parent.is_dir():
-        yield
+@lru_cache(maxsize=8)
+def _make_store(uri: str) -> None:
+    """Let one process at a time make the tables of a fresh SQLite store.
+
+    Whoever comes first, also to read only, makes them; two at once would both fail.
+    """
+    path = uri.partition("?")[0].removeprefix("sqlite:///")
+    if not uri.startswith("sqlite:///") or not Path(path).parent.is_dir():
         return
-    with FileLock(f"{path}.lock", timeout=120):
-        yield
+    with FileLock(f"{path}.making.lock", timeout=120):
+        mlflow.MlflowClient(uri).search_experiments(max_results=1)
 
 
 def tracking_uri() -> str:
@@ -283,6 +286,22 @@ def run_exists(run_id: str) -> bool:
         except MlflowException:
             return False
     return str(found.info.lifecycle_stage) == "active"
+
+
+def end_killed(run_id: str) -> None:
+    """Write down of a run, and of those within it, that they were killed, if they still run."""
+    client = mlflow.MlflowClient()
+    with reachable_store():
+        try:
+            killed = client.get_run(run_id)
+        except MlflowException:
+            return  # of another store, or deleted
+        within = client.search_runs(
+            [killed.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'"
+        )
+        for one in (killed, *within):
+            if one.info.status == "RUNNING":
+                client.set_terminated(one.info.run_id, "KILLED")
 
 
 def tag_run(run_id: str, values: Mapping[str, str]) -> None:

@@ -13,7 +13,7 @@ from recsys_vae.errors import InputError
 from recsys_vae.interactions import Interactions
 from recsys_vae.models.base import FitOptions, Recommender, check_items
 from recsys_vae.models.zoo import ZOO, load_model, make_model, save_model, trained_threshold
-from recsys_vae.steps.recipes import read_recipe
+from recsys_vae.steps.recipes import read_recipe, read_recipes
 
 _RECIPES = sorted((Path(__file__).parents[2] / "pipelines" / "recipes").glob("*.toml"))
 _WEIGHTS = "weights.safetensors"
@@ -187,6 +187,17 @@ def test_settings_on_the_command_line_win_over_the_file(tmp_path: Path) -> None:
         "hidden": [64, 32],
         "training": {"epochs": 9, "patience": 2},
     }
+
+
+def test_settings_of_several_recipes_name_their_model() -> None:
+    given = ["als.factors=8; als.iterations=2", "ease.ridge=9"]
+    als, ease = read_recipes(["als", "ease"], given)
+    assert als.settings == {"factors": 8, "iterations": 2}
+    assert ease.settings == {"ridge": 9}
+    (alone,) = read_recipes(["mult-vae"], ["latent=4", "mult-vae.training.epochs=2"])
+    assert alone.settings == {"latent": 4, "training": {"epochs": 2}}
+    with pytest.raises(InputError, match=r"--set ridge=9 says of no model .* als\.ridge=9"):
+        read_recipes(["als", "ease"], ["ridge=9"])
 
 
 @pytest.mark.parametrize(

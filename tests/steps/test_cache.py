@@ -12,7 +12,9 @@ from typing import Any, Final
 
 import mlflow
 import pytest
+from filelock import FileLock
 
+from recsys_vae.errors import InputError
 from recsys_vae.ingest.cleaning import CleaningOptions
 from recsys_vae.ingest.sample import make_sample
 from recsys_vae.splitting import StrongOptions
@@ -224,3 +226,14 @@ def test_killed_in_a_step_the_same_command_ends_as_if_nothing_had_happened(
     assert not list((broken / "steps").glob("*.begun.json"))
     for record in (broken / "steps").glob("*.json"):
         assert json.loads(record.read_text())["run_id"]
+    found = mlflow.search_runs(experiment_names=["recsys-vae"], output_format="list")
+    killed = [one.data.tags["recsys_vae.step"] for one in found if one.info.status == "KILLED"]
+    assert "main" in killed
+    assert not [one for one in found if one.info.status == "RUNNING"]
+
+
+@pytest.mark.usefixtures("first")
+def test_two_processes_do_not_work_in_one_folder(folder: Path) -> None:
+    with FileLock(folder / "out" / ".lock"), pytest.raises(InputError, match="another process"):
+        run_main(_options(folder))
+    assert run_main(_options(folder)).steps
