@@ -1,4 +1,4 @@
-"""A real `mlflow models serve` on the loopback interface."""
+"""Real servers of MLflow on the loopback interface."""
 
 import os
 import signal
@@ -26,14 +26,34 @@ def served_model(model: str, folder: Path) -> Iterator[str]:
     Yields:
         The server's address.
     """
+    with _server(folder, "/ping", "models", "serve", "--model-uri", model,
+                 "--env-manager", "local") as address:  # fmt: skip
+        yield address
+
+
+@contextmanager
+def tracking_server(folder: Path) -> Iterator[str]:
+    """Run a tracking server that keeps runs and artifacts in a folder, until the block ends.
+
+    Yields:
+        The server's address.
+    """
+    kept = ("--backend-store-uri", f"sqlite:///{folder / 'server.db'}",
+            "--artifacts-destination", str(folder / "artifacts"), "--workers", "1")  # fmt: skip
+    with _server(folder, "/health", "server", *kept) as address:
+        yield address
+
+
+@contextmanager
+def _server(folder: Path, ping: str, *arguments: str) -> Iterator[str]:
+    """Run one of MLflow's servers, in a folder, until the block ends."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    # The server is started by name, from the same environment.
+    # The server starts others by name, from the same environment.
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     command = [
-        sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", model,
-        "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port),
+        sys.executable, "-m", "mlflow", *arguments, "--host", "127.0.0.1", "--port", str(port),
     ]  # fmt: skip
     log = folder / "server.log"
     with log.open("wb") as written:
@@ -43,7 +63,7 @@ def served_model(model: str, folder: Path) -> Iterator[str]:
         )  # fmt: skip
     try:
         address = f"http://127.0.0.1:{port}"
-        _wait(address, server, log)
+        _wait(f"{address}{ping}", server, log)
         yield address
     finally:
         # The server has started another process of its own.
@@ -51,11 +71,11 @@ def served_model(model: str, folder: Path) -> Iterator[str]:
         server.wait(_PATIENCE)
 
 
-def _wait(address: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
+def _wait(ping: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
     end = time.monotonic() + _PATIENCE
     while time.monotonic() < end and server.poll() is None:
         try:
-            if requests.get(f"{address}/ping", timeout=5).ok:
+            if requests.get(ping, timeout=5).ok:
                 return
         except requests.ConnectionError:
             time.sleep(0.1)

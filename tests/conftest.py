@@ -91,15 +91,22 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tracking_store(folder: Path, empty_database: Path) -> Iterator[Path]:
     """Make `folder` the working folder, with a tracking store of its own."""
     shutil.copy(empty_database, folder / "mlflow.db")
+    with tracked_at(f"sqlite:///{folder / 'mlflow.db'}", folder):
+        yield folder
+
+
+@contextmanager
+def tracked_at(uri: str, folder: Path) -> Iterator[None]:
+    """Make `folder` the working folder, and track at `uri`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
         patch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
             # Set first, so that what MLflow itself puts there is taken back, too.
             patch.setenv(name, "")
             patch.delenv(name)
         patch.chdir(folder)
-        yield folder
+        yield
 
 
 @pytest.fixture

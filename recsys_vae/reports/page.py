@@ -125,7 +125,7 @@ def write_page(title: str, sections: Sequence[Section], footer: str, path: Path)
     page = environment.from_string(_PAGE)
     text = page.render(title=title, sections=sections, footer=footer, inlined=_inlined)
     with atomic_file(path) as temporary:
-        temporary.write_text(text, "utf-8")
+        temporary.write_text(f"{text}\n", "utf-8")
 
 
 def _inlined(path: Path) -> str:
