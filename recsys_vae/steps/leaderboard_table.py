@@ -66,7 +66,7 @@ def write_table(
     lines = [
         f"# Leaderboard: {path.stem}",
         "",
-        f"{datetime.now(UTC):%Y-%m-%d}, {_hardware()}; "
+        f"{datetime.now(UTC):%Y-%m-%d}, {hardware()}; "
         + ", ".join(f"{one} {version(one)}" for one in _LIBRARIES)
         + ".",
         "",
@@ -78,23 +78,24 @@ def write_table(
         + " (paired randomisation test, Holm's correction). `recall` has min(k, held out) below, "
         "`recall_all` all held-out items (docs/metrics.md).",
         "",
-        *_markdown(_means(board, metrics)),
+        *markdown_table(mean_rows(board, metrics)),
         "",
         f"Against the best in {comparison.primary}:",
         "",
-        *_markdown(_against(comparison)),
+        *markdown_table(difference_rows(comparison)),
         "",
         "Settings, chosen on validation among the candidates of each recipe; seconds with whatever "
         "else the machine did:",
         "",
-        *_markdown(_settings(fits)),
+        *markdown_table(_settings(fits)),
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", "utf-8")
 
 
-def _means(board: pd.DataFrame, metrics: Sequence[str]) -> list[dict[str, str]]:
+def mean_rows(board: pd.DataFrame, metrics: Sequence[str]) -> list[dict[str, str]]:
+    """Give a row a model: means with intervals, the best ones bold, marks beside the others."""
     rows = []
     for model in board["model"].unique():
         own = board[board["model"] == model].set_index("metric")
@@ -107,7 +108,8 @@ def _means(board: pd.DataFrame, metrics: Sequence[str]) -> list[dict[str, str]]:
     return rows
 
 
-def _against(comparison: Comparison) -> list[dict[str, str]]:
+def difference_rows(comparison: Comparison) -> list[dict[str, str]]:
+    """Give a row for each model but the best: how far behind it is, and how surely."""
     return [
         {
             "model": row["model"],
@@ -144,7 +146,8 @@ def _settings(fits: Sequence[Fitted]) -> list[dict[str, str]]:
     return rows
 
 
-def _markdown(rows: Sequence[dict[str, str]]) -> list[str]:
+def markdown_table(rows: Sequence[dict[str, str]]) -> list[str]:
+    """Give the lines of a table in Markdown; all rows have the first one's names."""
     if not rows:
         return ["(nothing)"]
     heads = list(rows[0])
@@ -161,7 +164,8 @@ def _data(parts: Split) -> str:
     )
 
 
-def _hardware() -> str:
+def hardware() -> str:
+    """Name the processor and its cores."""
     name = platform.processor() or platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
