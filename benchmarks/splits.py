@@ -86,8 +86,8 @@ def main(arguments: list[str] | None = None) -> None:
     if options.table is not None:
         _write(options, comparison, ahead)
     board = comparison.leaderboard
-    means = board[board["metric"] == METRICS[0]].set_index("model")["mean"].round(4).to_dict()
-    print(json.dumps({"splits": options.splits, METRICS[0]: means, "ahead": ahead}))
+    own = board[board["metric"] == METRICS[0]].set_index("model")["mean"].round(4)
+    print(json.dumps({"splits": options.splits, METRICS[0]: own.to_dict(), "ahead": ahead}))
 
 
 def _write(options: argparse.Namespace, comparison: Comparison, ahead: dict[str, int]) -> None:

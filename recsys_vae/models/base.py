@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 
 from recsys_vae.errors import InputError
 from recsys_vae.interactions import IdMap, Interactions
+from recsys_vae.nn.gated_scores import GatedScores
 from recsys_vae.nn.linear_scores import LinearScores
 from recsys_vae.training.records import EpochRecord
 
@@ -113,6 +114,22 @@ class LinearRecommender(Protocol):
 
         Returns:
             The factors; those of the items are the same object for every call.
+        """
+        ...
+
+
+@runtime_checkable
+class GatedRecommender(Protocol):
+    """A `Recommender` whose scores are a sparse part and an exponential of a product."""
+
+    def gated_scores(self, given: csr_array) -> GatedScores:
+        """Give the factors of the scores of some users, from which `score` makes them.
+
+        Args:
+            given: (B, I) histories.
+
+        Returns:
+            The factors; those of the items are the same objects for every call.
         """
         ...
 

@@ -19,6 +19,8 @@ from recsys_vae.models.base import FitOptions, FloatMatrix, Recommender
 from recsys_vae.models.closed_form import join_parts, sparse_parts
 from recsys_vae.models.mult_vae import MultVAEConfig, MultVAENetwork
 from recsys_vae.models.sparse_ease import SparseEASE, SparseEASEConfig
+from recsys_vae.nn.gated_scores import GatedScores
+from recsys_vae.nn.linear_scores import LinearScores
 from recsys_vae.training.config import TrainingConfig
 
 _PATH: Final = "path_II"
@@ -166,21 +168,28 @@ class LinearVAE(NeuralRecommender):
     @torch.inference_mode()
     def scores_at(self, given: csr_array, z_BZ: Tensor) -> FloatMatrix:
         """Score at latent points: what the VAE says of them, and the path of the histories."""
-        likelihood_BI = self.network.decode(z_BZ).float()
-        likelihood_BI.sub_(likelihood_BI.amax(dim=1, keepdim=True)).exp_()
-        scores: FloatMatrix = likelihood_BI.mul_(self._gate()).cpu().numpy()
-        spoken = csr_array(csr_array(given, dtype=np.float32) @ self._path_II)
-        users_N = np.repeat(np.arange(scores.shape[0]), np.diff(spoken.indptr))
-        scores[users_N, spoken.indices] += spoken.data
+        scores: FloatMatrix = self._factors(given, z_BZ).scores().numpy()
         return scores
+
+    @torch.inference_mode()
+    def gated_scores(self, given: csr_array) -> GatedScores:
+        """Give the factors of the scores at the posterior mean."""
+        return self._factors(given, self.posterior(given).mean_BZ)
+
+    def _factors(self, given: csr_array, z_BZ: Tensor) -> GatedScores:
+        decoder = self.network.item_decoder()
+        logits = LinearScores(decoder.hidden(z_BZ), decoder.weight_IH, decoder.bias_I)
+        gate = self._linear_vae.gate
+        return GatedScores(
+            logits,
+            csr_array(given, dtype=np.float32),
+            self._path_II,
+            _GATES[0] if gate is None else gate,
+        )
 
     def score_items(self, given: csr_array, items_BK: npt.NDArray[np.integer[Any]]) -> FloatMatrix:
         """Score some items for each user: scores_BK, those of `score`."""
         return np.take_along_axis(self.score(given), items_BK.astype(np.intp), axis=1)
-
-    def _gate(self) -> float:
-        gate = self._linear_vae.gate
-        return _GATES[0] if gate is None else gate
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Give the weights of both by name."""

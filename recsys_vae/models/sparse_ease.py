@@ -13,6 +13,7 @@ from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig
 from recsys_vae.models.closed_form import ArrayRecommender, Arrays, join_parts, sparse_parts
 from recsys_vae.models.item_ridge import item_ridge
+from recsys_vae.nn.gated_scores import spoken
 
 
 class SparseEASEConfig(ModelConfig):
@@ -75,5 +76,5 @@ class SparseEASE(ArrayRecommender):
 
     def score(self, given: csr_array) -> FloatMatrix:
         """Add the rows of what was taken: scores_BI; a user without history scores 0."""
-        scores: FloatMatrix = (csr_array(given, dtype=np.float32) @ self.weights).toarray()
+        scores: FloatMatrix = spoken(csr_array(given, dtype=np.float32), self.weights).numpy()
         return scores

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from recsys_vae.nn.linear_scores import LinearScores
 from recsys_vae.ranking.cells import Cells
-from recsys_vae.ranking.ordering import ordered
+from recsys_vae.ranking.ordering import ordered, products
 from recsys_vae.ranking.rough import Contenders
 from recsys_vae.ranking.shortlist import Shortlist
 from recsys_vae.ranking.topn import ItemRules, TopN, check_finite, check_length
@@ -131,7 +131,8 @@ class ApproximateSearch:
             parts.append((torch.from_numpy(rows_N), torch.from_numpy(items_N)))
             open_rows += unclear.tolist()
         found = _by_user(parts, hidden_BH.device)
-        lists = ordered(LinearScores(hidden_BH, self._weight_IH, self._bias_I), found, k)
+        scores_N = products(LinearScores(hidden_BH, self._weight_IH, self._bias_I), found)
+        lists = ordered(scores_N, found, len(hidden_BH), k)
         if open_rows:
             rows = np.array(open_rows)
             some_BH = hidden_BH[torch.from_numpy(rows).to(hidden_BH.device)]

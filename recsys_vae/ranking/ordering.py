@@ -1,4 +1,4 @@
-"""Candidates in order: scored in float32, best first, equal ones by item number.
+"""Candidates in order: best first, equal ones by item number.
 
 Legend: B users in the block, I items, H hidden width, K list length, C candidates of a user, N
 entries, that is pairs of a user and an item.
@@ -22,30 +22,38 @@ _PLACES_AT_ONCE: Final = 1 << 22
 """Candidates that are ordered together, in a table as wide as the longest row."""
 
 
-def ordered(users: LinearScores, found: Contenders, k: int) -> TopN:
-    """Score the candidates of a block of users in float32, and give the best k of each.
-
-    Each score is summed by itself, so a list does not depend on the block, to the last bit.
+def ordered(scores_N: Tensor, found: Contenders, n_users: int, k: int) -> TopN:
+    """Give the best k candidates of each user.
 
     Args:
-        users: the factors of the scores.
+        scores_N: float32, of the candidates.
         found: candidates, none twice for a user.
+        n_users: B.
         k: list length, 1..I.
 
     Returns:
         The lists; a user with fewer than k candidates gets a short one, padded.
 
-    >>> users = LinearScores(torch.ones(1, 1), torch.tensor([[1.0], [3.0], [3.0]]), torch.zeros(3))
-    >>> ordered(users, Contenders(torch.tensor([0, 0]), torch.tensor([2, 1])), k=2).items_BK
+    >>> found = Contenders(torch.tensor([0, 0]), torch.tensor([2, 1]))
+    >>> ordered(torch.tensor([3.0, 3.0]), found, n_users=1, k=2).items_BK
     array([[1, 2]], dtype=int32)
     """
-    n_users = len(users.hidden_BH)
     lists = empty_lists(n_users, k)
     if n_users:
         counts_B = torch.bincount(found.users_N, minlength=n_users)
         for rows in _alike(counts_B.cpu().numpy()):
-            _order(users, found, rows, lists)
+            _order(scores_N, found, rows, lists)
     return lists
+
+
+def products(users: LinearScores, found: Contenders) -> Tensor:
+    """Score candidates in float32, each by the same loop over H, whatever the block: (N,)."""
+    if not len(found.users_N):
+        return users.bias_I.new_zeros(0)
+    counts_B = torch.bincount(found.users_N, minlength=len(users.hidden_BH))
+    offsets = torch.cat([counts_B.new_zeros(1), counts_B.cumsum(0)])
+    scores_N = _products(users.hidden_BH, users.weight_IH, found.items_N, offsets)
+    return scores_N + users.bias_I[found.items_N]
 
 
 def empty_lists(n_users: int, k: int) -> TopN:
@@ -53,17 +61,16 @@ def empty_lists(n_users: int, k: int) -> TopN:
     return TopN(np.full((n_users, k), PAD, np.int32), np.full((n_users, k), -np.inf, np.float32))
 
 
-def _order(users: LinearScores, found: Contenders, rows: npt.NDArray[np.intp], lists: TopN) -> None:
+def _order(scores_N: Tensor, found: Contenders, rows: npt.NDArray[np.intp], lists: TopN) -> None:
     """Fill the lists of some users."""
-    hidden_BH = users.hidden_BH
-    own = found if len(rows) == len(hidden_BH) else found.of_users(rows, len(hidden_BH))
-    users_BH = hidden_BH if own is found else hidden_BH[torch.from_numpy(rows)]
+    n_users = len(lists.items_BK)
+    own = found
+    if len(rows) < n_users:
+        own, scores_N = found.of_users(rows, n_users, scores_N)
     counts_B = torch.bincount(own.users_N, minlength=len(rows))
     if not len(own.users_N):
         return
     offsets = torch.cat([counts_B.new_zeros(1), counts_B.cumsum(0)])
-    scores_N = _products(users_BH, users.weight_IH, own.items_N, offsets)
-    scores_N += users.bias_I[own.items_N]
     places_N = torch.arange(len(scores_N), device=scores_N.device) - offsets[own.users_N]
     width = int(counts_B.max())
     scores_BC = scores_N.new_full((len(rows), width), -math.inf)

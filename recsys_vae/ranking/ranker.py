@@ -15,7 +15,8 @@ from scipy.sparse import csr_array
 
 from recsys_vae.errors import InputError
 from recsys_vae.interactions import IdArray
-from recsys_vae.models.base import FloatMatrix, LinearRecommender, Recommender
+from recsys_vae.models.base import FloatMatrix, GatedRecommender, LinearRecommender, Recommender
+from recsys_vae.nn.gated_scores import GatedScores
 from recsys_vae.nn.linear_scores import LinearScores
 from recsys_vae.ranking.approximate import ApproximateSearch
 from recsys_vae.ranking.approximation import Approximation, Recall
@@ -24,6 +25,7 @@ from recsys_vae.ranking.calibrate import Calibration, ItemShares
 from recsys_vae.ranking.cells import load_faiss
 from recsys_vae.ranking.explain import explain
 from recsys_vae.ranking.explore import sampled_scores, user_keys
+from recsys_vae.ranking.gated import GatedShortlist
 from recsys_vae.ranking.item_vectors import ItemVectors, model_vectors
 from recsys_vae.ranking.rerank import Reranking, rerank
 from recsys_vae.ranking.rules import Rules
@@ -117,9 +119,9 @@ class Made:
 class Ranker:
     """Makes the lists of one model.
 
-    Where the scores are a product, no user's scores are all computed in full precision; the lists
-    are the same, but for scores that float rounding alone tells apart, unless they may be
-    approximate. They do not depend on who is in the block, to the last bit.
+    Where the scores are a product, alone or behind a gate, no user's scores are all computed in
+    full precision; the lists are the same, but for scores that float rounding alone tells apart,
+    unless they may be approximate. They do not depend on who is in the block, to the last bit.
 
     Args:
         model: fitted.
@@ -135,6 +137,7 @@ class Ranker:
         """Prepare nothing yet: the first block does."""
         self.model, self.k, self.making = model, k, making or Making()
         self._shortlist: Shortlist | None = None
+        self._gated: GatedShortlist | None = None
         self._search: ApproximateSearch | None = None
         self._vectors: ItemVectors | None = None
         if isinstance(self.making.rules, Rules):
@@ -199,9 +202,11 @@ class Ranker:
         rules = self.making.rules
         assert isinstance(rules, ItemRules)  # others need to know the users
         model = self.model
+        if isinstance(model, GatedRecommender):
+            return self._gated_lists(model, given, rules)
         if not isinstance(model, LinearRecommender):
             return rank(self._in_pieces(given, model.score), given, self.k, rules)
-        users = self._factors(model, given)
+        users = self._factors(model.linear_scores, given)
         shortlist = self._prepared(users, rules)
         if self.making.approximate is None:
             return shortlist.rank(users, given, self.k)
@@ -211,11 +216,27 @@ class Ranker:
             self._search = ApproximateSearch(*items, rules, probes, shortlist)
         return self._search.rank(users, given, self.k)
 
-    def _factors(self, model: LinearRecommender, given: csr_array) -> LinearScores:
+    def _gated_lists(self, model: GatedRecommender, given: csr_array, rules: ItemRules) -> TopN:
+        made: list[GatedScores] = []
+
+        def logits(part: csr_array) -> LinearScores:
+            made.append(model.gated_scores(part))
+            return made[-1].logits
+
+        product = self._factors(logits, given)
+        if self._gated is None:
+            self._gated = GatedShortlist(product.weight_IH, product.bias_I, rules)
+        own = csr_array(given, dtype=np.float32)
+        users = GatedScores(product, own, made[0].path_II, made[0].gate)
+        return self._gated.rank(users, given, self.k)
+
+    def _factors(
+        self, factors: Callable[[csr_array], LinearScores], given: csr_array
+    ) -> LinearScores:
         item_side: list[LinearScores] = []
 
         def hidden(part: csr_array) -> FloatMatrix:
-            item_side.append(model.linear_scores(part))
+            item_side.append(factors(part))
             known: FloatMatrix = item_side[-1].hidden_BH.numpy(force=True)
             return known
 
@@ -233,7 +254,7 @@ class Ranker:
         """Give the exact lists where `lists` are approximate."""
         assert isinstance(self.model, LinearRecommender)
         assert self._shortlist is not None
-        return self._shortlist.rank(self._factors(self.model, given), given, self.k)
+        return self._shortlist.rank(self._factors(self.model.linear_scores, given), given, self.k)
 
     def _scores(self, users: IdArray, given: csr_array) -> FloatMatrix:
         if self.making.explore is None:

@@ -28,29 +28,34 @@ class Contenders:
     users_N: Tensor
     items_N: Tensor
 
-    def of_users(self, rows: npt.NDArray[np.intp], n_users: int) -> "Contenders":
-        """Give those of some users, who are numbered anew."""
+    def of_users(
+        self, rows: npt.NDArray[np.intp], n_users: int, scores_N: Tensor
+    ) -> tuple["Contenders", Tensor]:
+        """Give those of some users, who are numbered anew, and their scores."""
         places_B = self.users_N.new_full((n_users,), -1)
         chosen = torch.from_numpy(rows).to(places_B.device)
         places_B[chosen] = torch.arange(len(rows), device=places_B.device)
         users_N = places_B[self.users_N]
         own_N = users_N >= 0
-        return Contenders(users_N[own_N], self.items_N[own_N])
+        return Contenders(users_N[own_N], self.items_N[own_N]), scores_N[own_N]
 
 
 def contenders_of(
-    chunks: Iterator[tuple[Tensor, Tensor]], k: int, slack: Callable[[Tensor], Tensor]
+    chunks: Iterator[tuple[Tensor, Tensor]],
+    k: int,
+    lowest: Callable[[Tensor, Tensor], Tensor],
 ) -> Contenders:
     """Find the items whose rough score is not certainly below the k-th best.
 
     The maximum of G items is at most a score: the k-th largest of such maxima is at most the k-th
-    largest score. Only groups whose maximum is not below that, less the slack, are looked into.
+    largest score. Only groups whose maximum is not below what follows from that are looked into.
 
     Args:
         chunks: item numbers (I,) and rough scores (B, I) of some items at a time, -inf where one
             may not stand in a list; a chunk's memory may be used for the next.
         k: list length.
-        slack: gives twice the error, (B,), of rough scores no larger in size than (B,) numbers.
+        lowest: given the largest and the k-th largest of rough scores, (B,) each, gives the least
+            rough score that one of the k best may have.
     """
     best_BK: Tensor | None = None
     limit_B = torch.empty(0)
@@ -60,7 +65,7 @@ def contenders_of(
         known = [] if best_BK is None else [best_BK]
         all_BS = torch.cat([*known, groups.maxima_BS, groups.rest_BI], dim=1)
         best_BK = torch.topk(all_BS, min(k, all_BS.shape[1]), dim=1).values
-        limit_B = _limit(best_BK, k, slack)
+        limit_B = _limit(best_BK, k, lowest)
         for users_N, columns_N, values_N in groups.not_below(limit_B):
             users.append(users_N)
             items.append(numbers_I[columns_N])
@@ -73,14 +78,13 @@ def contenders_of(
     return Contenders(users_N[order_N], items_N[order_N])
 
 
-def _limit(best_BK: Tensor, k: int, slack: Callable[[Tensor], Tensor]) -> Tensor:
+def _limit(best_BK: Tensor, k: int, lowest: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Give the least rough score of a candidate, (B,): more than -inf, which is for no place."""
-    last_B = best_BK[:, -1] if best_BK.shape[1] == k else torch.full_like(best_BK[:, 0], -math.inf)
-    ends_B2 = torch.stack([best_BK[:, 0], last_B], dim=1)
-    near_B = ends_B2.masked_fill(torch.isneginf(ends_B2), 0.0).abs().amax(dim=1)
-    lowest = torch.finfo(torch.float32).min
-    limit_B: Tensor = (last_B - slack(near_B)).clamp_(min=lowest)
-    return limit_B
+    first_B = best_BK[:, 0]
+    last_B = best_BK[:, -1] if best_BK.shape[1] == k else torch.full_like(first_B, -math.inf)
+    known = [one_B.masked_fill(torch.isneginf(one_B), 0.0) for one_B in (first_B, last_B)]
+    limit_B = lowest(known[0], known[1]).masked_fill(torch.isneginf(last_B), -math.inf)
+    return limit_B.clamp_(min=torch.finfo(torch.float32).min)
 
 
 @dataclass(frozen=True, slots=True)

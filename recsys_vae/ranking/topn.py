@@ -3,6 +3,7 @@
 Legend: B users in the block, I items, K list length.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -59,6 +60,16 @@ class TopN:
         """Which lists are shorter than K, (B,)."""
         short: npt.NDArray[np.bool_] = self.lengths < self.items_BK.shape[1]
         return short
+
+
+def joined(lists: Sequence[TopN], k: int) -> TopN:
+    """Put the lists of several blocks of users one after the other."""
+    if not lists:
+        return TopN(np.empty((0, k), np.int32), np.empty((0, k), np.float32))
+    return TopN(
+        np.concatenate([one.items_BK for one in lists]),
+        np.concatenate([one.scores_BK for one in lists]),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

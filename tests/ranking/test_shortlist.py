@@ -14,7 +14,7 @@ from scipy.sparse import csr_array, random_array
 
 from recsys_vae.errors import InputError
 from recsys_vae.nn.linear_scores import LinearScores
-from recsys_vae.ranking import ItemRules, NotFiniteError, TopN, rank, shortlist
+from recsys_vae.ranking import ItemRules, NotFiniteError, TopN, rank, rough_product
 from recsys_vae.ranking.shortlist import Shortlist
 
 
@@ -92,7 +92,7 @@ def test_equal_scores_go_by_the_items_number() -> None:
 def test_a_large_catalogue_is_looked_at_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     users, seen = made_up(20, 3_000, 16, 1), histories(20, 3_000, 1)
     whole = Shortlist(users.weight_IH, users.bias_I).rank(users, seen, 40)
-    monkeypatch.setattr(shortlist, "_ITEMS_AT_ONCE", 170)
+    monkeypatch.setattr(rough_product, "_ITEMS_AT_ONCE", 170)
     pieces = Shortlist(users.weight_IH, users.bias_I).rank(users, seen, 40)
     assert_same(whole, pieces)
 

@@ -1,0 +1,105 @@
+"""What lists of the VAE with a linear path cost, against those of the Mult-VAE within it.
+
+    python -m benchmarks.flagship --shape ml-20m --json
+
+Networks of untrained weights (600-200-600) over made-up histories of the shape, and a path of
+`--neighbours` random items for each; histories in, lists of 100 out, in memory, by turns.
+`ratio_to_mult_vae` is the time of the one over that of the other, `dense_ratio` that of scoring all
+items in float32, as for models whose scores are no product. The last line printed is one JSON
+object.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+
+from benchmarks.machine import stamp
+from benchmarks.shapes import SHAPES, synthetic_rows
+from recsys_vae.interactions import IdMap
+from recsys_vae.models.closed_form import sparse_parts
+from recsys_vae.models.linear_vae import LinearVAE, LinearVAEConfig
+from recsys_vae.models.mult_vae import MultVAE, MultVAEConfig
+from recsys_vae.ranking import Ranker, rank
+
+_BLOCK = 2_048
+_K = 100
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure and print the result."""
+    options = _parser().parse_args(arguments)
+    rows = synthetic_rows(SHAPES[options.shape])
+    indptr, indices, n_items = rows.offsets.numpy(), rows.items.numpy(), rows.n_items
+    ones = np.ones(len(indices), dtype=np.float32)
+    everybody = csr_array((ones, indices, indptr), shape=(len(indptr) - 1, n_items))
+    given = everybody[: options.users]
+    popularity = np.bincount(indices, minlength=n_items) + 1.0
+    mult_vae, flagship = _models(popularity, options.neighbours)
+    rankers = Ranker(mult_vae, _K), Ranker(flagship, _K)
+    ways: dict[str, Callable[[csr_array], object]] = {
+        "mult_vae": rankers[0].lists,
+        "linear_vae": rankers[1].lists,
+        "dense": lambda part: rank(flagship.score(part), part, _K),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(options.repeats + 1):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            for start in range(0, options.users, _BLOCK):
+                way(given[start : start + _BLOCK])
+            if number:  # the first time warms up
+                seconds[name].append(time.perf_counter() - started)
+    took = {name: statistics.median(found) / options.users for name, found in seconds.items()}
+    result = {
+        "shape": options.shape,
+        "users": options.users,
+        "neighbours": options.neighbours,
+        **{f"{name}_us_per_user": round(1e6 * one, 1) for name, one in took.items()},
+        "ratio_to_mult_vae": round(took["linear_vae"] / took["mult_vae"], 2),
+        "dense_ratio": round(took["dense"] / took["mult_vae"], 2),
+        **stamp("cpu"),
+    }
+    if not options.json:
+        for name, value in result.items():
+            print(f"{name:24} {value}")
+    print(json.dumps(result))
+
+
+def _models(popularity_I: np.ndarray, neighbours: int) -> tuple[MultVAE, LinearVAE]:
+    n_items = len(popularity_I)
+    items, rng = IdMap.of(np.arange(n_items)), np.random.default_rng(0)
+    mult_vae = MultVAE(MultVAEConfig())
+    network = mult_vae.build(n_items, torch.Generator().manual_seed(0))
+    arrays = {name: value.numpy() for name, value in network.state_dict().items()}
+    arrays["decoder.bias_I"] = np.log(popularity_I / popularity_I.sum()).astype(np.float32)
+    likely_I = popularity_I**0.5 / (popularity_I**0.5).sum()
+    columns = rng.choice(n_items, n_items * neighbours, p=likely_I)
+    values = rng.exponential(0.02, len(columns)).astype(np.float32)
+    path_II = csr_array(
+        (values, (np.repeat(np.arange(n_items), neighbours), columns)), shape=(n_items, n_items)
+    )
+    path_II.sum_duplicates()
+    flagship = LinearVAE(LinearVAEConfig(latent=200, gate=0.1))
+    both = {**arrays, **sparse_parts("path_II", path_II)}
+    return mult_vae.restore(items, arrays), flagship.restore(items, both)
+
+
+def _parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--shape", choices=SHAPES, default="ml-20m")
+    parser.add_argument("--users", type=int, default=8_192)
+    parser.add_argument("--neighbours", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="print nothing but the JSON object")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

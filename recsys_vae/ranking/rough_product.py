@@ -1,0 +1,139 @@
+"""Scores by a rough product, and how far from the exact ones they may be.
+
+Legend: B users in the block, I items, H hidden width.
+"""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from recsys_vae.nn.precision import multiplies_bfloat16
+from recsys_vae.ranking.topn import check_finite
+
+_ITEMS_AT_ONCE: Final = 1 << 15
+"""Columns of the rough product that are held for a block; never the whole of a large catalogue."""
+_ROUNDING_BF16: Final = 2.0**-8
+"""Relative error of a number in bfloat16: twice what rounding to the nearest can do."""
+_ROUNDING_F32: Final = 2.0**-23
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Some of the items, as the rough product needs them.
+
+    Attributes:
+        numbers_I: of the items, ascending.
+        weight_HI: (H + 2, I) weights, and the bias as a sum of two numbers.
+    """
+
+    numbers_I: Tensor
+    weight_HI: Tensor
+
+
+class RoughProduct:
+    r"""Products s_ui = h_u . w_i + b_i in bfloat16, in float32 where the processor has no such.
+
+    With bfloat16 numbers h~, w~ the rough score s~_ui differs from s_ui by at most
+
+        E_u = |h_u - h~_u| max_i |w_i| + |h~_u| max_i |w_i - w~_i| + rounding
+
+    (Cauchy-Schwarz).
+
+    Args:
+        weight_IH: float32, of all items.
+        bias_I: float32, of all items.
+        numbers_I: of the items that are multiplied, ascending; None: all.
+        precise: whether to do without bfloat16.
+
+    Attributes:
+        kind: of the rough scores.
+    """
+
+    def __init__(
+        self,
+        weight_IH: Tensor,
+        bias_I: Tensor,
+        numbers_I: Tensor | None = None,
+        *,
+        precise: bool = False,
+    ) -> None:
+        """Prepare the items once."""
+        check_finite(weight_IH)
+        check_finite(bias_I[None])
+        self._weight_IH, self._bias_I = weight_IH, bias_I
+        self._own = threading.local()
+        rough = not precise and multiplies_bfloat16(weight_IH.device)
+        self.kind = torch.bfloat16 if rough else torch.float32
+        self._rounding = _ROUNDING_BF16 if rough else _ROUNDING_F32
+        if numbers_I is None:
+            numbers_I = torch.arange(len(bias_I), device=bias_I.device)
+        self._longest = self._error = self._largest_bias = 0.0
+        self._chunks = [self._prepare(part) for part in numbers_I.split(_ITEMS_AT_ONCE)]
+
+    def _prepare(self, numbers_I: Tensor) -> _Chunk:
+        weight_IH, bias_I = self._weight_IH[numbers_I], self._bias_I[numbers_I]
+        rough_IH = weight_IH.to(self.kind)
+        first_I = bias_I.to(self.kind)
+        second_I = (bias_I - first_I.float()).to(self.kind)
+        # Lengths in float64, so that nothing but their own error is bounded here.
+        lengths = torch.linalg.vector_norm(weight_IH.double(), dim=1)
+        errors = torch.linalg.vector_norm(weight_IH.double() - rough_IH.double(), dim=1)
+        self._longest = max(self._longest, float(lengths.max()))
+        self._error = max(self._error, float(errors.max()))
+        self._largest_bias = max(self._largest_bias, float(bias_I.abs().max()))
+        weight_HI = torch.cat([rough_IH.T, first_I[None], second_I[None]]).contiguous()
+        return _Chunk(numbers_I, weight_HI)
+
+    def chunks(self, hidden_BH: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Multiply some items at a time.
+
+        Args:
+            hidden_BH: float32, of the users.
+
+        Yields:
+            The numbers (I,) of some items, and their rough scores (B, I), whose memory is used
+            again for the next.
+        """
+        ones_B2 = hidden_BH.new_ones(len(hidden_BH), 2)
+        rough_BH = torch.cat([hidden_BH, ones_B2], dim=1).to(self.kind)
+        for chunk in self._chunks:
+            buffer_BI = self._buffer(len(rough_BH), len(chunk.numbers_I))
+            yield chunk.numbers_I, torch.mm(rough_BH, chunk.weight_HI, out=buffer_BI)
+
+    def error(self, base_B: Tensor, near_B: Tensor) -> Tensor:
+        """Bound the error of rough scores.
+
+        Args:
+            base_B: what `base` gave for the users.
+            near_B: the size of the rough scores, (B,); smaller ones err less.
+        """
+        # A hundredth more than is due, for the rounding of this very sum.
+        error_B: Tensor = 1.01 * (base_B + self._rounding * (near_B + base_B))
+        return error_B
+
+    def _buffer(self, n_users: int, n_items: int) -> Tensor:
+        """Give room for a rough product: new memory costs as much as a good part of it."""
+        size = n_users * n_items
+        room: Tensor | None = getattr(self._own, "room", None)
+        if room is None or room.numel() < size:
+            room = torch.empty(size, dtype=self.kind, device=self._bias_I.device)
+            self._own.room = room
+        return room[:size].view(n_users, n_items)
+
+    def base(self, hidden_BH: Tensor) -> Tensor:
+        """Give the error of rough scores but for their own rounding, (B,)."""
+        hidden_BH = hidden_BH.double()
+        rough_BH = hidden_BH.to(self.kind).double()
+        length_B = torch.linalg.vector_norm(rough_BH, dim=1)
+        error_B = torch.linalg.vector_norm(hidden_BH - rough_BH, dim=1)
+        bound_B = error_B * self._longest + length_B * self._error
+        # Sums in float32, of any order; and the bias in two parts.
+        summed = (hidden_BH.shape[1] + 4) * _ROUNDING_F32
+        bound_B += summed * (length_B * (self._longest + self._error) + self._largest_bias)
+        bound_B += self._rounding**2 * self._largest_bias
+        base_B: Tensor = bound_B.float()
+        return base_B
