@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 
 from recsys_vae.errors import InputError
 from recsys_vae.interactions import IdMap, Interactions
-from recsys_vae.nn.gated_scores import GatedScores
+from recsys_vae.models.gated_scores import GatedScores
 from recsys_vae.nn.linear_scores import LinearScores
 from recsys_vae.training.records import EpochRecord
 

@@ -17,9 +17,9 @@ from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.autoencoder import NeuralRecommender
 from recsys_vae.models.base import FitOptions, FloatMatrix, Recommender
 from recsys_vae.models.closed_form import join_parts, sparse_parts
+from recsys_vae.models.gated_scores import GatedScores
 from recsys_vae.models.mult_vae import MultVAEConfig, MultVAENetwork
 from recsys_vae.models.sparse_ease import SparseEASE, SparseEASEConfig
-from recsys_vae.nn.gated_scores import GatedScores
 from recsys_vae.nn.linear_scores import LinearScores
 from recsys_vae.training.config import TrainingConfig
 

@@ -12,8 +12,8 @@ from scipy.sparse import csr_array
 from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig
 from recsys_vae.models.closed_form import ArrayRecommender, Arrays, join_parts, sparse_parts
+from recsys_vae.models.gated_scores import spoken
 from recsys_vae.models.item_ridge import item_ridge
-from recsys_vae.nn.gated_scores import spoken
 
 
 class SparseEASEConfig(ModelConfig):

@@ -10,7 +10,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from recsys_vae.nn.gated_scores import GatedScores, spoken
+from recsys_vae.models.gated_scores import GatedScores, spoken
 from recsys_vae.nn.linear_scores import LinearScores
 from recsys_vae.ranking.ordering import ordered, products
 from recsys_vae.ranking.rough import Contenders, contenders_of

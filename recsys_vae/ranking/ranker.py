@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 from recsys_vae.errors import InputError
 from recsys_vae.interactions import IdArray
 from recsys_vae.models.base import FloatMatrix, GatedRecommender, LinearRecommender, Recommender
-from recsys_vae.nn.gated_scores import GatedScores
+from recsys_vae.models.gated_scores import GatedScores
 from recsys_vae.nn.linear_scores import LinearScores
 from recsys_vae.ranking.approximate import ApproximateSearch
 from recsys_vae.ranking.approximation import Approximation, Recall

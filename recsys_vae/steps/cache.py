@@ -9,10 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-import recsys_vae
 from recsys_vae.errors import InputError
 from recsys_vae.files import read_json, write_json
 from recsys_vae.interactions.store import file_sum
+from recsys_vae.steps.program import program_sum
 from recsys_vae.tracking.runs import last_run_id, run_exists, tag_run
 
 CONTENTS: Final = ("*.json",)
@@ -206,9 +206,7 @@ def _flat(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
 def _program() -> dict[str, str]:
     """Give what tells this program from another: its source, and the libraries it counts on."""
     found = {f"library {name}": version(name) for name in _LIBRARIES}
-    folder = Path(recsys_vae.__file__).parent
-    sums = {str(file.relative_to(folder)): file_sum(file) for file in folder.rglob("*.py")}
-    return {**found, "the program": _digest(sums)}
+    return {**found, "the program": program_sum()}
 
 
 def _change(key: str, before: object, now: object) -> str:

@@ -16,6 +16,7 @@ from recsys_vae.nn.precision import multiplies_bfloat16
 from recsys_vae.splitting import Split
 from recsys_vae.steps.fitting import Fitted
 from recsys_vae.steps.judged import Judged
+from recsys_vae.steps.program import program_sum
 from recsys_vae.training.device import choose_device
 
 FILE: Final = "rebuild.json"
@@ -32,6 +33,7 @@ class Surroundings(_Written):
 
     Attributes:
         package: version of this package.
+        program: digest of its source, which changes between versions, too; "" in older notes.
         python: version of Python.
         libraries: their versions, by name.
         system: operating system and kind of processor.
@@ -43,6 +45,7 @@ class Surroundings(_Written):
     """
 
     package: str
+    program: str = ""
     python: str
     libraries: dict[str, str]
     system: str
@@ -63,6 +66,7 @@ class Surroundings(_Written):
         wide = torch.backends.cpu.get_cpu_capability()
         return cls(
             package=__version__,
+            program=program_sum()[:16],
             python=platform.python_version(),
             libraries={name: _version(name) for name in _LIBRARIES},
             system=f"{platform.system()} {platform.machine()}",

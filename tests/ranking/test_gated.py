@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from recsys_vae.errors import InputError
-from recsys_vae.nn.gated_scores import GatedScores
+from recsys_vae.models.gated_scores import GatedScores
 from recsys_vae.nn.linear_scores import LinearScores
 from recsys_vae.ranking import ItemRules, NotFiniteError, gated, rank, rough_product
 from recsys_vae.ranking.gated import GatedShortlist

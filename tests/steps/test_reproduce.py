@@ -116,9 +116,11 @@ def test_other_versions_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
         rebuilding, "_version", lambda name: "9.9" if name == "scipy" else version(name)
     )
     monkeypatch.setattr(rebuilding, "__version__", "9.9.9")
+    monkeypatch.setattr(rebuilding, "program_sum", lambda: "other source")
     done = again("train")
     assert changed(done)["library scipy"] == (version("scipy"), "9.9")
     assert changed(done)["package"][1] == "9.9.9"
+    assert changed(done)["program"][1] == "other source"
     assert done.identical
 
 
