@@ -1,7 +1,7 @@
 """promote: the challenger takes the champion's place, or is refused with a reason."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ from recsys_vae.evaluation.latency import milliseconds_a_user
 from recsys_vae.evaluation.measures import ACCURACY, DEFAULT_METRICS, parse_metric
 from recsys_vae.evaluation.promotion import Cost, Rails, Verdict, decide
 from recsys_vae.models.base import Recommender
+from recsys_vae.models.translated import Translated, translated
 from recsys_vae.models.zoo import load_model
 from recsys_vae.splitting import FoldIn, Split, load_split
 from recsys_vae.tracking.registry import REGISTERED_NAME, model_folder
@@ -41,7 +42,7 @@ class PromoteOptions:
     """What to compare, and by what to decide.
 
     Attributes:
-        split: a folder that `split` wrote, with the items of both models.
+        split: a folder that `split` wrote, with the items of the challenger.
         name: of the registered model.
         part: whose users judge.
         metric: of accuracy, which decides.
@@ -102,8 +103,8 @@ def promote(options: PromoteOptions) -> Promotion:
         What was done, also logged as a run and noted on the version.
 
     Raises:
-        InputError: there is no challenger, the split is unusable, or models and split do not know
-            the same items.
+        InputError: there is no challenger, the split is unusable, or the challenger was trained on
+            other items than the split's.
     """
     metric = parse_metric(options.metric)
     if metric.name not in ACCURACY:
@@ -194,10 +195,10 @@ def _judged(
     if before.champion is not None and not options.force:
         candidates.append(_Candidate.of(_CHAMPION, options.name, before.champion))
     parts = load_split(options.split)
-    _check_items(candidates, parts, options)
+    models = _on_the_splits_items(candidates, parts, options)
     fold = parts.test if options.part == "test" else parts.validation
     run.dataset(fold.held_out, options.part, "evaluate")
-    entries, costs = _measured(candidates, parts, fold, options)
+    entries, costs = _measured(candidates, models, parts, fold, options)
     if np.isnan(entries[0].per_user[options.metric]).all():
         raise InputError(
             f"no {options.part} user of {options.split} has a held-out item: split with more "
@@ -220,21 +221,36 @@ def _judged(
         means=(float(own[_CHAMPION]), float(own[_CHALLENGER])),
     )  # fmt: skip
     run.metrics({"difference": row["difference"], "p": row["p"]})
+    if isinstance(models[1], Translated):
+        known, all_items = models[1].known, len(models[1].items)
+        run.metrics({"champion_items_known": known})
+        why = f"{verdict.reason}; the champion knows {known:,} of the {all_items:,} items"
+        verdict = replace(verdict, reason=why)
     run.table(pd.DataFrame([asdict(one) for one in verdict.checks]), "checks.json")
     return verdict, comparison
 
 
 def _measured(
-    candidates: Sequence[_Candidate], parts: Split, fold: FoldIn, options: PromoteOptions
+    candidates: Sequence[_Candidate],
+    models: Sequence[Recommender],
+    parts: Split,
+    fold: FoldIn,
+    options: PromoteOptions,
 ) -> tuple[list[Entry], list[Cost]]:
     k = parse_metric(options.metric).k
     coverage = f"coverage@{k}"
     asked = list(dict.fromkeys([options.metric, *DEFAULT_METRICS, coverage]))
     catalogue = Catalogue.of(parts.train)
-    found: list[Evaluation] = [
-        evaluate(one.model, fold, asked, catalogue=catalogue) for one in candidates
-    ]
-    latencies = milliseconds_a_user([one.model for one in candidates], fold, k)
+    found: list[Evaluation] = [evaluate(one, fold, asked, catalogue=catalogue) for one in models]
+    given = fold.given.matrix
+    latencies = milliseconds_a_user(
+        # A translation would take time that no server takes.
+        [
+            (one.model, one.in_its_words(given)) if isinstance(one, Translated) else (one, given)
+            for one in models
+        ],
+        k,
+    )
     entries = [
         Entry(
             one.role,
@@ -251,17 +267,19 @@ def _measured(
     return entries, costs
 
 
-def _check_items(candidates: Sequence[_Candidate], parts: Split, options: PromoteOptions) -> None:
+def _on_the_splits_items(
+    candidates: Sequence[_Candidate], parts: Split, options: PromoteOptions
+) -> list[Recommender]:
+    """Give models that all answer about the items of the split, which are the challenger's."""
     challenger, *champion = candidates
-    for one in champion:
-        if one.model.items.fingerprint != challenger.model.items.fingerprint:
-            raise InputError(
-                f"{challenger} and {one} of '{options.name}' were trained on different items, so "
-                "that their lists cannot be compared: train the challenger on the champion's "
-                "items, or promote it uncompared with --force"
-            )
-    if challenger.model.items.fingerprint != parts.train.items.fingerprint:
+    items = parts.train.items
+    if challenger.model.items.fingerprint != items.fingerprint:
         raise InputError(
             f"{options.split} has other items than {challenger} of '{options.name}' was trained "
             "on: give the split that it was trained on"
         )
+    models = [challenger.model]
+    for one in champion:
+        same = one.model.items.fingerprint == items.fingerprint
+        models.append(one.model if same else translated(one.model, items))
+    return models
