@@ -48,8 +48,8 @@ class LinearVAEConfig(MultVAEConfig):
         default=None,
         gt=0,
         le=1e9,
-        description="lambda of the linear path; None: the best on validation among 4, 12, 36 (12 "
-        "where nothing validates)",
+        description="lambda of the linear path; None: the best on validation among 4, 12, 36, 100 "
+        "(12 where nothing validates)",
     )
     neighbours: int = Field(default=128, ge=1, le=4096, description="items that speak for an item")
     damping: float = Field(

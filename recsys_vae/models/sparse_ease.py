@@ -24,7 +24,7 @@ class SparseEASEConfig(ModelConfig):
         gt=0,
         le=1e9,
         description="lambda, added to every item's weighted count; None: the best on validation "
-        "among 4, 12, 36 (12 where nothing validates)",
+        "among 4, 12, 36, 100 (12 where nothing validates)",
     )
     neighbours: int = Field(default=128, ge=1, le=4096, description="K, features of a regression")
     damping: float = Field(
@@ -49,7 +49,7 @@ class SparseEASE(ArrayRecommender):
     name: ClassVar[str] = "sparse-ease"
     per_item: ClassVar[tuple[str, ...]] = ()
     candidates: ClassVar[tuple[dict[str, Any], ...]] = tuple(
-        {"ridge": ridge} for ridge in (12.0, 4.0, 36.0)
+        {"ridge": ridge} for ridge in (12.0, 4.0, 36.0, 100.0)
     )
 
     def __init__(self, config: SparseEASEConfig | None = None) -> None:
