@@ -44,7 +44,7 @@ def list_options(values: dict[str, Any]) -> "ListOptions":
     """Gather the values of `RULES` and `TITLES`.
 
     Raises:
-        InputError: --at is no time.
+        InputError: --at is no time, or there are no rules that ask for it.
     """
     from recsys_vae.steps.lists import ListOptions
 
@@ -56,6 +56,8 @@ def list_options(values: dict[str, Any]) -> "ListOptions":
             raise InputError(
                 f"--at {values['at']} is no time: write it like 2026-12-24 or 2026-12-24T18:00"
             ) from error
+        if values["rules"] is None:
+            raise InputError("--at is the time that rules ask for: give --rules, or leave it out")
     names = (
         "allow", "block", "mask_seen", "rules", "rerank", "explore", "explain", "approximate",
         "approximate_recall", "items",

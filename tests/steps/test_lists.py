@@ -172,6 +172,7 @@ def test_a_run_with_rules_goes_on_with_the_moment_it_began(
         (["--rerank", "calibrate"], "give a file with them as --items"),
         (["--explain", "2", "--explore", "1"], "leave out --explain or --explore"),
         (["--at", "noon"], "--at noon is no time: write it like 2026-12-24"),
+        (["--at", "2026-12-24"], "--at is the time that rules ask for: give --rules"),
         (["--since", "nowhere"], "nowhere"),
     ],
 )
