@@ -19,7 +19,7 @@ from recsys_vae.ranking import ItemRules, NotFiniteError, gated, rank, rough_pro
 from recsys_vae.ranking.gated import GatedShortlist
 from recsys_vae.ranking.ordering import products
 from recsys_vae.ranking.rough import Contenders
-from tests.ranking.test_shortlist import assert_same, histories, made_up
+from tests.ranking.test_shortlist import assert_same, histories, in_order, made_up
 
 
 def mixture(
@@ -41,14 +41,7 @@ def in_float64(users: GatedScores, seen: csr_array, k: int, rules: ItemRules) ->
     logits = (one.hidden_BH.double() @ one.weight_IH.double().T + one.bias_I.double()).numpy()
     relative = np.exp(logits - logits.max(axis=1, keepdims=True))
     scores = (users.gate * relative).astype(np.float32) + (users.given @ users.path_II).toarray()
-    if rules.mask_seen:
-        scores[seen.toarray() != 0] = -np.inf
-    if rules.permitted_I is not None:
-        scores[:, ~rules.permitted_I] = -np.inf
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    order[np.isneginf(np.take_along_axis(scores, order, axis=1))] = -1
-    lists: list[list[int]] = order.tolist()
-    return lists
+    return in_order(scores, seen, k, rules)
 
 
 @pytest.mark.parametrize("precise", [False, True])

@@ -6,6 +6,7 @@ Legend: B users, I items, H hidden width.
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
@@ -35,7 +36,14 @@ def histories(n_users: int, n_items: int, seed: int, density: float = 0.1) -> cs
 
 def in_float64(users: LinearScores, seen: csr_array, k: int, rules: ItemRules) -> list[list[int]]:
     """Sort each user's permitted items by scores in double precision."""
-    scores = (users.hidden_BH.double() @ users.weight_IH.double().T + users.bias_I.double()).numpy()
+    scores = users.hidden_BH.double() @ users.weight_IH.double().T + users.bias_I.double()
+    return in_order(scores.numpy(), seen, k, rules)
+
+
+def in_order(
+    scores: npt.NDArray[Any], seen: csr_array, k: int, rules: ItemRules
+) -> list[list[int]]:
+    """Sort each user's permitted items by given scores, which are overwritten."""
     if rules.mask_seen:
         scores[seen.toarray() != 0] = -np.inf
     if rules.permitted_I is not None:
