@@ -121,7 +121,9 @@ def _lookup(items: IdMap, ids: list[Any], option: str) -> npt.NDArray[np.int64]:
     try:
         return items.numbers(ids)
     except InputError as error:
-        raise InputError(f"{option}: {error}; the model does not know these items") from error
+        raise InputError(
+            f"{option}: {error}: give ids of items that the model knows, separated by commas"
+        ) from error
 
 
 def rank(

@@ -68,7 +68,8 @@ def text(outcome: Outcome) -> str:
             steps["recommend"].made.shown,
             "",
             *(reused if outcome.reused else []),
-            f"Lists of everyone: {outcome.lists} (Parquet); of these three: "
+            f"Lists of all {steps['score'].made.facts['users']:,} users that cleaning kept: "
+            f"{outcome.lists} (Parquet); of these three: "
             f"{outcome.lists.parent}/examples.csv",
             f"Model: {outcome.version}, which is now @challenger (MLflow), {folder} (folder)",
             f"MLflow run {outcome.run_id}; to look at it: make ui, or",

@@ -102,6 +102,11 @@ def read_recipes(references: Sequence[str], overrides: Iterable[str] = ()) -> li
     of_each: dict[str, list[str]] = {name: [] for name in names}
     for override in _apart(overrides):
         name, dot, setting = override.partition(".")
+        if dot and name.strip().lower() in ZOO and name.strip() not in of_each:
+            raise InputError(
+                f"--set {override}: {name.strip()} is not among the recipes, which are "
+                f"{', '.join(names)}: name one of them"
+            )
         if dot and name.strip() in of_each:
             of_each[name.strip()].append(setting)
         elif len(names) == 1:

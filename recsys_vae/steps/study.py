@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 
 import pandas as pd
 from filelock import FileLock
+from sqlalchemy import create_engine, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
 from recsys_vae.errors import InputError, reason
@@ -92,6 +93,7 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         timeout = {"timeout": _SECONDS_FOR_A_LOCK} if url.startswith("sqlite:") else {}
         with _readable(url), FileLock(lock):
+            _refuse_mlflows(url)
             storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": timeout})
             study = optuna.create_study(
                 storage=storage,
@@ -294,10 +296,25 @@ def _hashed(*numbers: int) -> int:
     return int.from_bytes(digest[:4], "little")
 
 
+def _refuse_mlflows(url: str) -> None:
+    """Refuse MLflow's database before anything is written to it: tables have the same names."""
+    engine = create_engine(url)
+    try:
+        if inspect(engine).has_table("experiments"):
+            raise InputError(
+                f"--storage {url} is a database of MLflow's, and Optuna needs one of its own: give "
+                "another file, or leave out --storage"
+            )
+    finally:
+        engine.dispose()
+
+
 @contextmanager
 def _readable(url: str) -> Iterator[None]:
     try:
         yield
+    except InputError:
+        raise
     except (SQLAlchemyError, optuna.exceptions.OptunaError, *_UNUSABLE) as error:
         raise InputError(
             f"--storage {url} cannot be used ({reason(error)}): give a file, or the URL of a "

@@ -4,6 +4,7 @@ import logging
 import os
 import posixpath
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 # MLflow reads it at import; tracking an interaction file is nobody else's business.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -44,6 +46,7 @@ _ENDED: Final[list[str]] = []
 """The run that ended last in this process, if any: MLflow itself would name the one it is in."""
 _SECONDS_BETWEEN_WRITES: Final = 2
 """A write takes some 10 ms of a core: as much as a small epoch can bear to lose."""
+_SECONDS_FOR_A_SERVER: Final = 20
 _METRICS_AT_ONCE: Final = 1_000
 """The most that MLflow takes."""
 
@@ -261,11 +264,21 @@ def _make_store(uri: str) -> None:
 
     Whoever comes first, also to read only, makes them; two at once would both fail.
     """
+    if uri.startswith(("http://", "https://")):
+        _refuse_no_server(uri)
     path = uri.partition("?")[0].removeprefix("sqlite:///")
     if not uri.startswith("sqlite:///") or not Path(path).parent.is_dir():
         return
     with FileLock(f"{path}.making.lock", timeout=120):
         mlflow.MlflowClient(uri).search_experiments(max_results=1)
+
+
+def _refuse_no_server(uri: str) -> None:
+    """Find out at once whether a server answers: MLflow itself would try for minutes."""
+    parts = urlsplit(uri)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    with socket.create_connection((parts.hostname or "", port), _SECONDS_FOR_A_SERVER):
+        pass
 
 
 def tracking_uri() -> str:

@@ -198,6 +198,10 @@ def test_settings_of_several_recipes_name_their_model() -> None:
     assert alone.settings == {"latent": 4, "training": {"epochs": 2}}
     with pytest.raises(InputError, match=r"--set ridge=9 says of no model .* als\.ridge=9"):
         read_recipes(["als", "ease"], ["ridge=9"])
+    with pytest.raises(InputError, match=r"--set EASE.ridge=9: EASE is not among the recipes"):
+        read_recipes(["ease"], ["EASE.ridge=9"])
+    with pytest.raises(InputError, match=r"als is not among the recipes, which are ease"):
+        read_recipes(["ease"], ["als.factors=9"])
 
 
 @pytest.mark.parametrize(

@@ -215,6 +215,7 @@ def test_with_a_remote_store_the_study_lies_in_out(monkeypatch: pytest.MonkeyPat
         (["--recipe", "ease.toml", "--metric", "coverage@10"], "--metric coverage@10 does not say"),
         (["--recipe", "ease.toml", "--set", "ridge=0.5"], "recipe ease, setting 'ridge' is 0.5"),
         (["--recipe", "ease.toml", "--storage", "."], "--storage .* cannot be used"),
+        (["--recipe", "ease.toml", "--storage", "mlflow.db"], "is a database of MLflow.s"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(

@@ -8,6 +8,7 @@ import mlflow
 import pytest
 
 import recsys_vae
+from recsys_vae.errors import InputError
 from recsys_vae.interactions import Interactions
 from recsys_vae.tracking import environment, runs
 from recsys_vae.tracking.evaluations import tell_model
@@ -120,6 +121,16 @@ def test_epochs_before_a_failure_are_there() -> None:
     (found,) = mlflow.search_runs(experiment_names=["recsys-vae"], output_format="list")
     assert found.info.status == "FAILED"
     assert found.data.metrics["train_loss"] == 99.0
+
+
+def test_a_server_that_is_not_there_is_told_at_once(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    refused = "MLflow cannot use http://127.0.0.1:9 .*: check MLFLOW_TRACKING_URI"
+    with pytest.raises(InputError, match=refused), step_run("split"):
+        pass
+    assert not (store / "mlruns").exists()
 
 
 @pytest.mark.usefixtures("store")
