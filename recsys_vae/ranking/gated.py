@@ -22,7 +22,6 @@ from recsys_vae.ranking.topn import (
     check_finite,
     check_length,
     joined,
-    rank,
 )
 
 _MULTIPLIED: Final = 1 << 25
@@ -33,7 +32,7 @@ _MOST_USERS: Final = 512
 _DEPTH: Final = 10.0
 """Nats below a user's largest logit from which on the logit counts as this: e^-10 is little."""
 _LOOSEST: Final = 2.0
-"""Largest bound of the error of logits with which the rough way is taken."""
+"""Largest bound of the error of logits that rules items out; beyond it all are looked at."""
 
 
 class GatedShortlist:
@@ -132,8 +131,8 @@ class GatedShortlist:
 
         ahead = contenders_of(iter([(self._numbers_I, rough_BI)]), 1, foremost)
         error_B, highest_B = errors
-        if float(error_B.max()) > _LOOSEST:
-            return rank(users.scores().numpy(), given, k, self._rules)
+        open_B = error_B > _LOOSEST
+        error_B = error_B.clamp(max=_LOOSEST)
         gate = users.gate
         upper_BI = rough_BI.float().sub_((highest_B - 2 * error_B)[:, None])
         upper_BI.clamp_min_(2 * error_B[:, None] - _DEPTH).exp_().mul_(gate).add_(path_BI)
@@ -151,7 +150,8 @@ class GatedShortlist:
         def lowest(_first_B: Tensor, last_B: Tensor) -> Tensor:
             share_B = raised_B + (1 - kept_B) * (last_B + below_B)
             rounding_B = 1e-5 * (last_B.abs() + below_B + gate)
-            return last_B - torch.minimum(most_B, share_B) - rounding_B
+            limit_B = last_B - torch.minimum(most_B, share_B) - rounding_B
+            return limit_B.masked_fill(open_B, torch.finfo(torch.float32).min)
 
         found = contenders_of(iter([(self._numbers_I, upper_BI)]), k, lowest)
         largest_B = self._largest(users.logits, ahead)

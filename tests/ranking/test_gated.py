@@ -15,7 +15,7 @@ from scipy.sparse import csr_array
 from recsys_vae.errors import InputError
 from recsys_vae.models.gated_scores import GatedScores
 from recsys_vae.nn.linear_scores import LinearScores
-from recsys_vae.ranking import ItemRules, NotFiniteError, gated, rank, rough_product
+from recsys_vae.ranking import ItemRules, NotFiniteError, gated, rough_product
 from recsys_vae.ranking.gated import GatedShortlist
 from recsys_vae.ranking.ordering import products
 from recsys_vae.ranking.rough import Contenders
@@ -94,12 +94,16 @@ def test_a_list_does_not_depend_on_the_block_or_on_how_much_is_held(
     assert_same(whole, pieces)
 
 
-def test_with_logits_that_may_be_far_off_all_scores_are_computed() -> None:
+def test_with_logits_that_may_be_far_off_all_items_are_looked_at() -> None:
     users = mixture(6, 400, 40, 5, scale=64.0)
     one, seen = users.logits, histories(6, 400, 5)
+    # Of one user alone they may: the others' lists do not change.
+    one.hidden_BH[1:] *= 2.0**-12
     lists = GatedShortlist(one.weight_IH, one.bias_I).rank(users, seen, 20)
-    plain = rank(users.scores().numpy(), seen, 20)
-    assert np.array_equal(lists.items_BK, plain.items_BK)
+    assert lists.items_BK.tolist() == in_float64(users, seen, 20, ItemRules())
+    alone = GatedShortlist(one.weight_IH, one.bias_I).rank(users.of(slice(1, 6)), seen[1:], 20)
+    assert np.array_equal(alone.items_BK, lists.items_BK[1:])
+    assert np.array_equal(alone.scores_BK, lists.scores_BK[1:])
 
 
 def test_what_is_not_finite_is_refused() -> None:
