@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from recsys_vae.errors import InputError, reason
 from recsys_vae.steps.search import Label, Range, Space
+from recsys_vae.tracking.trials import TrialRecord
 
 try:
     import optuna
@@ -119,6 +120,75 @@ class Study:
             self._study.enqueue_trial(dict(start))
             self._study.set_user_attr(_IDENTITY, dict(identity))
             return
+        self._refuse_another(before, identity)
+
+    def learn(self, records: Sequence[TrialRecord], identity: Mapping[str, Any]) -> int:
+        """Take over trials that MLflow knows and the database does not.
+
+        So a search goes on from the tracking store alone, on another machine, too.
+
+        Args:
+            records: what the runs of the trials say, as `told` wrote it.
+            identity: what must be the same when the search goes on, by name.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            InputError: they are trials of something else.
+        """
+        known = {one.user_attrs.get(_RUN) for one in self._trials()}
+        new = [one for one in records if one.run_id not in known]
+        new.sort(key=lambda one: (one.record["number"], one.begun))
+        own = _digests(identity)
+        last = {one.record["root"]: one for one in new}
+        places = dict[int, int]()
+        for one in new:
+            self._refuse_another(one.record[_IDENTITY], own)
+            root, number = one.record["root"], len(self._trials())
+            places.setdefault(root, number)
+            tried_again = one.record["state"] == "RUNNING" and last[root] is not one
+            self._study.add_trial(self._frozen(one, places[root], tried_again=tried_again))
+        if new and self._study.user_attrs.get(_IDENTITY) is None:
+            self._study.set_user_attr(_IDENTITY, dict(identity))
+        return len(new)
+
+    def _frozen(
+        self, one: TrialRecord, root: int, *, tried_again: bool
+    ) -> "optuna.trial.FrozenTrial":
+        """Give a trial as the database has it."""
+        state = TrialState.FAIL if tried_again else TrialState[one.record["state"]]
+        attributes = {_RUN: one.run_id, _ROOT: root, _WHY: one.record["why"]}
+        if tried_again:
+            attributes |= {_WHY: "its process died", _DIED: True}
+        return optuna.trial.FrozenTrial(
+            number=-1,
+            trial_id=-1,
+            state=state,
+            value=one.record["metric"],
+            datetime_start=one.begun,
+            datetime_complete=(one.ended or one.begun) if state.is_finished() else None,
+            params=one.record["settings"],
+            distributions=self._distributions,
+            user_attrs=attributes,
+            system_attrs={},
+            intermediate_values=one.epochs,
+        )
+
+    def told(self, trial: Trial) -> dict[str, Any]:
+        """Give what `learn` takes over of a trial, to be kept with its MLflow run."""
+        one = self._trials()[trial.number]
+        return {
+            "number": one.number,
+            "root": trial.root,
+            "state": one.state.name,
+            "metric": one.value if one.state == TrialState.COMPLETE else None,
+            "settings": one.params,
+            "why": one.user_attrs.get(_WHY, ""),
+            _IDENTITY: _digests(self._study.user_attrs.get(_IDENTITY, {})),
+        }
+
+    def _refuse_another(self, before: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
         wrong = next((one for one, value in identity.items() if before.get(one) != value), None)
         if wrong is not None:
             raise InputError(
@@ -294,6 +364,12 @@ def _hashed(*numbers: int) -> int:
     """
     digest = hashlib.sha256(json.dumps(numbers).encode()).digest()
     return int.from_bytes(digest[:4], "little")
+
+
+def _digests(values: Mapping[str, Any]) -> dict[str, str]:
+    """Shorten values, so that they can be told apart: a tag of MLflow's holds little."""
+    digested = {name: json.dumps(value, sort_keys=True).encode() for name, value in values.items()}
+    return {name: hashlib.sha256(one).hexdigest()[:12] for name, one in digested.items()}
 
 
 def _refuse_mlflows(url: str) -> None:

@@ -103,6 +103,7 @@ def _try(search: Search, study: Study, trial: Trial, parts: Split) -> Tried:
     unfinished = search.unfinished / f"trial-{trial.root}"
     with trial_run(search.parent, search.study, f"trial {trial.number}") as run:
         study.note_run(trial, run.run_id)
+        run.remember(study.told(trial))
         seen = -math.inf
 
         def watch(record: EpochRecord) -> None:
@@ -130,6 +131,7 @@ def _try(search: Search, study: Study, trial: Trial, parts: Split) -> Tried:
         else:
             run.end = "FAILED"
             study.fail(trial, tried.why)
+        run.remember(study.told(trial))
         run.tags({"recsys_vae.trial": str(trial.number), "recsys_vae.trial.end": tried.end})
         if tried.why:
             run.tags({"recsys_vae.trial.why": tried.why})

@@ -27,7 +27,7 @@ from recsys_vae.steps.train import VALIDATION_METRIC, Trained, train
 from recsys_vae.steps.trials import Search, Tried, try_in_parallel, try_settings
 from recsys_vae.tracking.registry import REGISTERED_NAME, check_register_name
 from recsys_vae.tracking.runs import StepRun, step_run, tracking_uri
-from recsys_vae.tracking.trials import adopt_trials
+from recsys_vae.tracking.trials import adopt_trials, trial_records
 from recsys_vae.training.device import choose_device
 
 MODEL: Final = "model"
@@ -155,6 +155,9 @@ def tune(options: TuneOptions, say: Say = lambda _line: None) -> Tuned:
                 parent=run.run_id,
             )
             study = search.open()
+            learned = study.learn(trial_records(run.run_id, name), identity)
+            if learned:
+                say(f"{learned} trials are known from MLflow")
             study.claim(identity, start)
             adopt_trials(run.run_id, name)
             _describe(run, options, parts, name)
@@ -284,9 +287,10 @@ def _digest(identity: dict[str, Any]) -> str:
 
 
 def _storage(options: TuneOptions) -> str:
-    """Give the URL of the study's database.
+    """Give the URL of the database in which processes share the study.
 
-    It is a file of its own: MLflow and Optuna keep the version of their tables under one name.
+    It is a file of its own: MLflow and Optuna keep the version of their tables under one name. What
+    is in it is in MLflow's store, too.
     """
     asked = options.storage
     if asked is not None:

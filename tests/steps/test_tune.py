@@ -234,3 +234,47 @@ def test_the_winner_s_recipe_trains() -> None:
     assert found["model"] == "mult-vae"
     assert found["training"]["epochs"] == 4
     read_recipe("recipe/best.toml").make()
+
+
+def test_a_study_goes_on_from_mlflow_s_store_alone() -> None:
+    unbroken = tuned("at-once", "vae.toml", trials=6, study="at-once")
+    tuned("elsewhere", "vae.toml", trials=4, study="elsewhere")
+    Path("mlflow.studies.db").rename("mlflow.studies.db.kept")
+    try:
+        said: list[str] = []
+        options = TuneOptions(
+            split=Path("split"), recipe=read_recipe("vae.toml"), trials=6, study="elsewhere",
+            register="elsewhere", out=Path("another-machine"),
+        )  # fmt: skip
+        done = tune(options, said.append)
+        assert said[0] == "4 trials are known from MLflow"
+        assert settings_of(done) == settings_of(unbroken)
+        assert done.best == unbroken.best
+        assert done.table["seconds"].min() > 0
+        with pytest.raises(InputError, match="was begun with another 'seed'"):
+            tuned("third", "vae.toml", study="elsewhere", seed=1)
+    finally:
+        Path("mlflow.studies.db.kept").replace("mlflow.studies.db")
+    # The first machine learns what the other has tried.
+    said.clear()
+    assert settings_of(tune(options, said.append)) == settings_of(unbroken)
+    assert said == ["2 trials are known from MLflow"]
+
+
+def test_what_died_elsewhere_is_tried_again_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_arguments: Any, **_options: Any) -> Any:
+        raise SystemExit(9)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trials, "fit", killed)
+        for _ in range(2):
+            with pytest.raises(SystemExit):
+                tuned("dying", study="dying")
+    Path("mlflow.studies.db").rename("mlflow.studies.db.kept")
+    try:
+        done = tuned("living", study="dying")
+    finally:
+        Path("mlflow.studies.db.kept").replace("mlflow.studies.db")
+    assert done.counts == {"finished": 3, "pruned": 0, "failed": 2}
+    assert done.table["why"].tolist()[:2] == ["its process died", "its process died, attempt 2"]
+    assert done.table["metric"].notna().sum() == 3

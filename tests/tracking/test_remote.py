@@ -30,6 +30,10 @@ def test_runs_models_and_lists_outlive_the_folders_that_they_were_made_in(
         capsys.readouterr()
         _verb(*line)
         assert capsys.readouterr().err.count(": reused") == 7
+        recipe = str(Path(__file__).parents[2] / "pipelines" / "recipes" / "ease.toml")
+        tune = ("tune", "--recipe", recipe, "--register", "tuned", "--study", "ridge")
+        _verb(*tune, "--split", "out/split", "--trials", "2", "--out", "tuned")
+        shutil.rmtree("tuned")
         client = mlflow.MlflowClient(address)
         (main, *_) = client.search_runs(["1"], "tags.`recsys_vae.step` = 'main'")
         (evaluation, *_) = client.search_runs(["1"], "tags.`recsys_vae.step` = 'evaluate'")
@@ -52,3 +56,8 @@ def test_runs_models_and_lists_outlive_the_folders_that_they_were_made_in(
         client = mlflow.MlflowClient(address)
         champion = client.get_model_version_by_alias("recsys-vae", "champion")
         assert str(champion.version) == "1"
+        # The study is where the runs are.
+        capsys.readouterr()
+        _verb(*tune, "--split", "../split", "--trials", "3", "--out", "tuned")
+        assert "2 trials are known from MLflow" in capsys.readouterr().err
+        assert len((new / "tuned" / "trials.csv").read_text().splitlines()) == 1 + 3
