@@ -3,47 +3,13 @@
 Legend: B users in the block, I items.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
 
-import numpy as np
-import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
 from recsys_vae.nn.linear_scores import LinearScores
-
-_USERS_PER_THREAD: Final = 16
-"""Fewer are multiplied sooner than a thread is started."""
-
-
-def spoken(given: csr_array, path_II: csr_array) -> Tensor:
-    """Multiply histories with a sparse matrix, some users in each of torch's threads.
-
-    A user's row does not depend on the others, to the last bit.
-
-    Args:
-        given: (B, I) histories, float32.
-        path_II: float32.
-
-    Returns:
-        path_BI, dense, float32, on the processor.
-    """
-    n_users, n_items = given.shape
-    found = torch.empty(n_users, n_items)
-    threads = max(1, min(torch.get_num_threads(), n_users // _USERS_PER_THREAD))
-    bounds = np.linspace(0, n_users, threads + 1).astype(np.int64)
-
-    def multiply(start: int, stop: int) -> None:
-        csr_array(given[start:stop] @ path_II).toarray(out=found[start:stop].numpy())
-
-    if threads == 1:
-        multiply(0, n_users)
-    else:
-        with ThreadPoolExecutor(threads) as pool:  # SciPy lets others work meanwhile
-            list(pool.map(multiply, bounds[:-1], bounds[1:]))
-    return found
+from recsys_vae.nn.sparse_product import sparse_product
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +37,7 @@ class GatedScores:
         """Multiply and add up: scores_BI, float32, on the processor."""
         scores_BI = self.logits.scores().float().cpu()
         scores_BI.sub_(scores_BI.amax(dim=1, keepdim=True)).exp_().mul_(self.gate)
-        return scores_BI.add_(spoken(self.given, self.path_II))
+        return scores_BI.add_(sparse_product(self.given, self.path_II))
 
     def of(self, rows: slice) -> "GatedScores":
         """Give those of some of the users."""

@@ -13,6 +13,7 @@ from scipy.sparse.linalg import svds
 from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig
 from recsys_vae.models.closed_form import ArrayRecommender, Arrays, join_parts, sparse_parts
+from recsys_vae.nn.sparse_product import sparse_product
 
 
 class GraphFilterConfig(ModelConfig):
@@ -88,5 +89,5 @@ class GraphFilter(ArrayRecommender):
         scaled_IK = basis_IK / np.maximum(root_I, np.float32(1e-6))[:, None]
         scores: FloatMatrix = (given @ scaled_IK) @ basis_IK.T
         scores *= weight * root_I
-        scores += given @ self._gram_II
+        scores += sparse_product(csr_array(given, dtype=np.float32), self._gram_II).numpy()
         return scores

@@ -14,6 +14,7 @@ from scipy.sparse import csr_array, diags_array
 from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig
 from recsys_vae.models.closed_form import ArrayRecommender, Arrays, join_parts, sparse_parts
+from recsys_vae.nn.sparse_product import sparse_product
 
 Weighting = Literal["cosine", "tf-idf", "bm25"]
 
@@ -127,7 +128,8 @@ class ItemKNN(ArrayRecommender):
     def score(self, given: csr_array) -> FloatMatrix:
         """Add up the similarities of what was taken: scores_BI, 0 where there is none."""
         self.arrays()
-        scores: FloatMatrix = (given @ self._similarity_II).toarray()
+        asked = csr_array(given, dtype=np.float32)
+        scores: FloatMatrix = sparse_product(asked, self._similarity_II).numpy()
         return scores
 
 

@@ -12,8 +12,8 @@ from scipy.sparse import csr_array
 from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig
 from recsys_vae.models.closed_form import ArrayRecommender, Arrays, join_parts, sparse_parts
-from recsys_vae.models.gated_scores import spoken
 from recsys_vae.models.item_ridge import item_ridge
+from recsys_vae.nn.sparse_product import sparse_product
 
 
 class SparseEASEConfig(ModelConfig):
@@ -76,5 +76,6 @@ class SparseEASE(ArrayRecommender):
 
     def score(self, given: csr_array) -> FloatMatrix:
         """Add the rows of what was taken: scores_BI; a user without history scores 0."""
-        scores: FloatMatrix = spoken(csr_array(given, dtype=np.float32), self.weights).numpy()
+        asked = csr_array(given, dtype=np.float32)
+        scores: FloatMatrix = sparse_product(asked, self.weights).numpy()
         return scores

@@ -10,8 +10,9 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from recsys_vae.models.gated_scores import GatedScores, spoken
+from recsys_vae.models.gated_scores import GatedScores
 from recsys_vae.nn.linear_scores import LinearScores
+from recsys_vae.nn.sparse_product import sparse_product
 from recsys_vae.ranking.ordering import ordered, products
 from recsys_vae.ranking.rough import Contenders, contenders_of
 from recsys_vae.ranking.rough_product import RoughProduct
@@ -119,7 +120,7 @@ class GatedShortlist:
         self, users: GatedScores, given: csr_array, rough_BI: Tensor, base_B: Tensor, k: int
     ) -> TopN:
         """Rank for so few users that their rough scores can be held in float32."""
-        path_BI = spoken(users.given, users.path_II).to(rough_BI.device)
+        path_BI = sparse_product(users.given, users.path_II).to(rough_BI.device)
         check_finite(path_BI)
         errors = list[Tensor]()
 

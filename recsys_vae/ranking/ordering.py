@@ -5,7 +5,6 @@ entries, that is pairs of a user and an item.
 """
 
 import math
-import warnings
 from collections.abc import Iterator
 from typing import Final
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from recsys_vae.nn.linear_scores import LinearScores
+from recsys_vae.nn.sparse_product import csr_tensor
 from recsys_vae.ranking.rough import Contenders
 from recsys_vae.ranking.topn import PAD, TopN
 
@@ -102,16 +102,8 @@ def _alike(counts_B: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.intp]]:
 
 def _products(hidden_BH: Tensor, weight_IH: Tensor, items_N: Tensor, offsets: Tensor) -> Tensor:
     """Give h_u . w_i for the named pairs, each by the same loop over H, whatever the block."""
-    with warnings.catch_warnings():
-        # PyTorch calls all of its CSR tensors a beta version.
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
-        pattern = torch.sparse_csr_tensor(
-            offsets,
-            items_N,
-            hidden_BH.new_zeros(len(items_N)),
-            size=(len(hidden_BH), len(weight_IH)),
-            check_invariants=False,
-        )
-        found: Tensor = torch.sparse.sampled_addmm(pattern, hidden_BH, weight_IH.T, beta=0.0)
+    size = (len(hidden_BH), len(weight_IH))
+    pattern = csr_tensor(offsets, items_N, hidden_BH.new_zeros(len(items_N)), size)
+    found: Tensor = torch.sparse.sampled_addmm(pattern, hidden_BH, weight_IH.T, beta=0.0)
     values: Tensor = found.values()
     return values

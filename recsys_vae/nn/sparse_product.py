@@ -1,0 +1,84 @@
+"""Sparse histories times a sparse item-to-item matrix, into a dense buffer.
+
+Legend: B users in the block, I items.
+"""
+
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor
+
+_USERS_AT_ONCE: Final = 128
+"""Users whose products stay near the processor while they are added up."""
+_USERS_PER_THREAD: Final = 16
+"""SciPy multiplies fewer sooner than a thread is started."""
+
+
+def sparse_product(given: csr_array, matrix_II: csr_array) -> Tensor:
+    """Multiply histories with a sparse matrix, by as many threads as torch has.
+
+    Where torch has MKL the rows of the matrix are added up where they belong; elsewhere SciPy makes
+    a sparse product first, which takes three to six times as long. A user's row does not depend on
+    the others, to the last bit.
+
+    Args:
+        given: (B, I) histories, float32.
+        matrix_II: float32; what has up to 2^31 entries should have indices of 32 bits.
+
+    Returns:
+        (B, I), dense, float32, on the processor.
+
+    >>> x, matrix_II = csr_array([[0, 2.0]]), csr_array([[0, 0], [0.5, 1]])
+    >>> sparse_product(x.astype("f"), matrix_II.astype("f")).tolist()
+    [[1.0, 2.0]]
+    """
+    found_BI = torch.empty(given.shape)
+    narrow = matrix_II.indices.dtype == matrix_II.indptr.dtype == np.int32
+    if narrow and torch.backends.mkl.is_available():
+        _by_mkl(given, matrix_II, found_BI)
+    else:
+        _by_scipy(given, matrix_II, found_BI)
+    return found_BI
+
+
+def csr_tensor(offsets: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
+    """Make torch's kind of sparse matrix, without a copy and without checks."""
+    with warnings.catch_warnings():
+        # PyTorch calls all of its CSR tensors a beta version.
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
+        return torch.sparse_csr_tensor(offsets, columns, values, size, check_invariants=False)
+
+
+def _by_mkl(given: csr_array, matrix_II: csr_array, found_BI: Tensor) -> None:
+    right_II = _tensor(matrix_II)
+    for start in range(0, len(found_BI), _USERS_AT_ONCE):
+        part_BI = found_BI[start : start + _USERS_AT_ONCE]
+        left_BI = _tensor(given[start : start + _USERS_AT_ONCE])
+        torch.addmm(part_BI, left_BI, right_II, beta=0.0, out=part_BI)
+
+
+def _tensor(matrix: csr_array) -> Tensor:
+    offsets, columns = (
+        torch.from_numpy(one.astype(np.int32, copy=False))
+        for one in (matrix.indptr, matrix.indices)
+    )
+    return csr_tensor(offsets, columns, torch.from_numpy(matrix.data), matrix.shape)
+
+
+def _by_scipy(given: csr_array, matrix_II: csr_array, found_BI: Tensor) -> None:
+    n_users = len(found_BI)
+    threads = max(1, min(torch.get_num_threads(), n_users // _USERS_PER_THREAD))
+    bounds = np.linspace(0, n_users, threads + 1).astype(np.int64)
+
+    def multiply(start: int, stop: int) -> None:
+        csr_array(given[start:stop] @ matrix_II).toarray(out=found_BI[start:stop].numpy())
+
+    if threads == 1:
+        multiply(0, n_users)
+    else:
+        with ThreadPoolExecutor(threads) as pool:  # SciPy lets others work meanwhile
+            list(pool.map(multiply, bounds[:-1], bounds[1:]))
