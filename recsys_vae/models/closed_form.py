@@ -118,11 +118,13 @@ def sparse_parts(name: str, matrix: csr_array) -> Arrays:
 
 
 def join_parts(name: str, arrays: Arrays, n_items: int) -> csr_array:
-    """Put an (n_items, n_items) matrix together again, without a copy.
+    """Put an (n_items, n_items) matrix together again, with indices as narrow as they can be.
 
     Raises:
         KeyError: a part is missing.
         ValueError: the parts do not fit together.
     """
     data, indices, indptr = (arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
+    if max(n_items, len(indices)) <= np.iinfo(np.int32).max:
+        indices, indptr = (part.astype(np.int32, copy=False) for part in (indices, indptr))
     return csr_array((data, indices, indptr), shape=(n_items, n_items))

@@ -18,7 +18,7 @@ _USERS_PER_THREAD: Final = 16
 """SciPy multiplies fewer sooner than a thread is started."""
 
 
-def sparse_product(given: csr_array, matrix_II: csr_array) -> Tensor:
+def sparse_product(given: csr_array, matrix_II: csr_array, out_BI: Tensor | None = None) -> Tensor:
     """Multiply histories with a sparse matrix, by as many threads as torch has.
 
     Where torch has MKL the rows of the matrix are added up where they belong; elsewhere SciPy makes
@@ -28,6 +28,7 @@ def sparse_product(given: csr_array, matrix_II: csr_array) -> Tensor:
     Args:
         given: (B, I) histories, float32.
         matrix_II: float32; what has up to 2^31 entries should have indices of 32 bits.
+        out_BI: float32, on the processor, to be filled and given back; None: new memory.
 
     Returns:
         (B, I), dense, float32, on the processor.
@@ -36,7 +37,7 @@ def sparse_product(given: csr_array, matrix_II: csr_array) -> Tensor:
     >>> sparse_product(x.astype("f"), matrix_II.astype("f")).tolist()
     [[1.0, 2.0]]
     """
-    found_BI = torch.empty(given.shape)
+    found_BI = torch.empty(given.shape) if out_BI is None else out_BI
     narrow = matrix_II.indices.dtype == matrix_II.indptr.dtype == np.int32
     if narrow and torch.backends.mkl.is_available():
         _by_mkl(given, matrix_II, found_BI)

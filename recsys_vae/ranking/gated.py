@@ -14,6 +14,7 @@ from recsys_vae.models.gated_scores import GatedScores
 from recsys_vae.nn.linear_scores import LinearScores
 from recsys_vae.nn.sparse_product import sparse_product
 from recsys_vae.ranking.ordering import ordered, products
+from recsys_vae.ranking.room import Room
 from recsys_vae.ranking.rough import Contenders, contenders_of
 from recsys_vae.ranking.rough_product import RoughProduct
 from recsys_vae.ranking.seen import Seen
@@ -71,6 +72,10 @@ class GatedShortlist:
         # Of all items: what may not stand in a list may still have the largest logit.
         self._rough = RoughProduct(weight_IH, bias_I, precise=precise)
         self._numbers_I = torch.arange(len(bias_I), device=bias_I.device)
+        device = bias_I.device
+        self._rough_room = Room(self._rough.kind, device)
+        self._path_room = Room(torch.float32, torch.device("cpu"))
+        self._upper_room = Room(torch.float32, device)
         self._out_I: Tensor | None = None
         if self._rules.permitted_I is not None:
             self._out_I = torch.from_numpy(~self._rules.permitted_I).to(bias_I.device)
@@ -104,9 +109,12 @@ class GatedShortlist:
         """Rank for so many users that the rough logits of all items can be held."""
         hidden_BH = users.logits.hidden_BH
         n_users, n_items = users.given.shape
-        rough_BI = hidden_BH.new_empty(n_users, n_items, dtype=self._rough.kind)
+        rough_BI = self._rough_room.of(n_users, n_items)
         for numbers_I, part_BI in self._rough.chunks(hidden_BH):
-            rough_BI[:, int(numbers_I[0]) : int(numbers_I[-1]) + 1] = part_BI
+            if len(numbers_I) == n_items:
+                rough_BI = part_BI
+            else:
+                rough_BI[:, int(numbers_I[0]) : int(numbers_I[-1]) + 1] = part_BI
         base_B = self._rough.base(hidden_BH)
         at_once = max(1, _ADDED // n_items)
         lists = []
@@ -120,7 +128,9 @@ class GatedShortlist:
         self, users: GatedScores, given: csr_array, rough_BI: Tensor, base_B: Tensor, k: int
     ) -> TopN:
         """Rank for so few users that their rough scores can be held in float32."""
-        path_BI = sparse_product(users.given, users.path_II).to(rough_BI.device)
+        shape = tuple(rough_BI.shape)
+        path_BI = sparse_product(users.given, users.path_II, self._path_room.of(*shape))
+        path_BI = path_BI.to(rough_BI.device)
         check_finite(path_BI)
         errors = list[Tensor]()
 
@@ -135,7 +145,8 @@ class GatedShortlist:
         open_B = error_B > _LOOSEST
         error_B = error_B.clamp(max=_LOOSEST)
         gate = users.gate
-        upper_BI = rough_BI.float().sub_((highest_B - 2 * error_B)[:, None])
+        upper_BI = self._upper_room.of(*shape).copy_(rough_BI)
+        upper_BI.sub_((highest_B - 2 * error_B)[:, None])
         upper_BI.clamp_min_(2 * error_B[:, None] - _DEPTH).exp_().mul_(gate).add_(path_BI)
         if self._rules.mask_seen:
             Seen.of(given, rough_BI.device).mask(upper_BI, self._numbers_I)

@@ -3,7 +3,6 @@
 Legend: B users in the block, I items, H hidden width.
 """
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from recsys_vae.nn.precision import multiplies_bfloat16
+from recsys_vae.ranking.room import Room
 from recsys_vae.ranking.topn import check_finite
 
 _ITEMS_AT_ONCE: Final = 1 << 15
@@ -65,9 +65,9 @@ class RoughProduct:
         check_finite(weight_IH)
         check_finite(bias_I[None])
         self._weight_IH, self._bias_I = weight_IH, bias_I
-        self._own = threading.local()
         rough = not precise and multiplies_bfloat16(weight_IH.device)
         self.kind = torch.bfloat16 if rough else torch.float32
+        self._room = Room(self.kind, weight_IH.device)
         self._rounding = _ROUNDING_BF16 if rough else _ROUNDING_F32
         if numbers_I is None:
             numbers_I = torch.arange(len(bias_I), device=bias_I.device)
@@ -101,7 +101,7 @@ class RoughProduct:
         ones_B2 = hidden_BH.new_ones(len(hidden_BH), 2)
         rough_BH = torch.cat([hidden_BH, ones_B2], dim=1).to(self.kind)
         for chunk in self._chunks:
-            buffer_BI = self._buffer(len(rough_BH), len(chunk.numbers_I))
+            buffer_BI = self._room.of(len(rough_BH), len(chunk.numbers_I))
             yield chunk.numbers_I, torch.mm(rough_BH, chunk.weight_HI, out=buffer_BI)
 
     def error(self, base_B: Tensor, near_B: Tensor) -> Tensor:
@@ -114,15 +114,6 @@ class RoughProduct:
         # A hundredth more than is due, for the rounding of this very sum.
         error_B: Tensor = 1.01 * (base_B + self._rounding * (near_B + base_B))
         return error_B
-
-    def _buffer(self, n_users: int, n_items: int) -> Tensor:
-        """Give room for a rough product: new memory costs as much as a good part of it."""
-        size = n_users * n_items
-        room: Tensor | None = getattr(self._own, "room", None)
-        if room is None or room.numel() < size:
-            room = torch.empty(size, dtype=self.kind, device=self._bias_I.device)
-            self._own.room = room
-        return room[:size].view(n_users, n_items)
 
     def base(self, hidden_BH: Tensor) -> Tensor:
         """Give the error of rough scores but for their own rounding, (B,)."""
