@@ -17,19 +17,33 @@ IntArray = npt.NDArray[np.int64]
 _DENSE_SHARE: Final = 0.05
 """From this density on the Gram matrix is held dense, where it fits `_DENSE_BYTES`."""
 _DENSE_BYTES: Final = 4 * 2**30
+_NOBODY: Final = 1e-12
+"""Activity of a user without items."""
 _BATCH_BYTES: Final = 64 * 2**20
 
 
-def item_ridge(matrix_UI: csr_array, *, ridge: float, neighbours: int, damping: float) -> csr_array:
+def item_ridge(
+    matrix_UI: csr_array,
+    *,
+    ridge: float,
+    neighbours: int,
+    damping: float,
+    source_damping: float = 0.0,
+) -> csr_array:
     r"""Regress every item on the items that are most like it.
 
-    With X~ = E^(-damping/2) X, E the users' numbers of items, and N_j the K items with the largest
-    cosine to item j among the columns of X~ (j itself is not among them), column j of the result is
+    With X~ = E^(-damping/2) X, E the users' numbers of items, w the median of E^-damping
+    over users with items, and N_j
+    the K items with the largest cosine to item j among the columns of X~ (j itself is not among
+    them), column j of the regressions is
 
-        b_j = argmin |x~_j - X~_N b|^2 + ridge |b|^2 = (X~_N' X~_N + ridge 1)^-1 X~_N' x~_j
+        b_j = argmin |x~_j - X~_N b|^2 + ridge w |b|^2 = (X~_N' X~_N + ridge w 1)^-1 X~_N' x~_j
 
-    on N_j, and 0 elsewhere. With K = I - 1 and without damping that is EASE: its closed form gives,
-    column by column, the ridge regression of an item on all others.
+    on N_j, and 0 elsewhere. So the ridge counts users as EASE's does, whatever the damping: with
+    K = I - 1 and without damping this is EASE, whose closed form gives, column by column, the
+    ridge regression of an item on all others. Row i of the result, what taking item i says, is that
+    of the regressions times c n_i^-source_damping, n_i the item's users; c leaves the sum of all
+    sizes as it was.
 
     Sources: H. Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019; X. Ning,
     G. Karypis, SLIM: Sparse Linear Methods for Top-N Recommender Systems, ICDM 2011, section
@@ -40,11 +54,14 @@ def item_ridge(matrix_UI: csr_array, *, ridge: float, neighbours: int, damping: 
         ridge: lambda, above 0.
         neighbours: K; fewer where fewer items share a user with j.
         damping: a user of n items counts n^-damping.
+        source_damping: what an item of n users says counts n^-source_damping.
 
     Returns:
         weights_II, float32: row i holds what taking item i adds to the score of every item.
     """
-    degree_U = np.maximum(np.asarray(matrix_UI.sum(axis=1), dtype=np.float64), 1e-12)
+    degree_U = np.maximum(np.asarray(matrix_UI.sum(axis=1), dtype=np.float64), _NOBODY)
+    active_U = degree_U[degree_U > _NOBODY]
+    ridge *= float(np.median(active_U**-damping)) if len(active_U) else 1.0
     scaled_UI = diags_array(degree_U ** (-damping / 2)) @ matrix_UI.astype(np.float64)
     gram = _gram(csr_array(scaled_UI))
     n_items = int(matrix_UI.shape[1])
@@ -64,7 +81,17 @@ def item_ridge(matrix_UI: csr_array, *, ridge: float, neighbours: int, damping: 
     entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
     weights_II = csr_array(entries, shape=(n_items, n_items))
     weights_II.sort_indices()
+    _quieten(weights_II, np.bincount(matrix_UI.indices, minlength=n_items), source_damping)
     return weights_II
+
+
+def _quieten(weights_II: csr_array, users_I: npt.NDArray[np.intp], source_damping: float) -> None:
+    """Let what many have taken say less, and all together as much as before."""
+    before = np.abs(weights_II.data).sum(dtype=np.float64)
+    scale_I = np.maximum(users_I, 1) ** -source_damping
+    scaled = weights_II.data * np.repeat(scale_I, np.diff(weights_II.indptr))
+    after = np.abs(scaled).sum()
+    weights_II.data = np.float32(scaled * (before / after if after else 1.0))
 
 
 def _solve(among_CKK: FloatArray, with_CK: FloatArray, ridge: float) -> FloatArray:

@@ -48,12 +48,18 @@ class LinearVAEConfig(MultVAEConfig):
         default=None,
         gt=0,
         le=1e9,
-        description="lambda of the linear path; None: the best on validation among 4, 12, 36, 100 "
-        "(12 where nothing validates)",
+        description="lambda of the linear path, in users of median activity; None: the best on "
+        "validation among 20, 60, 180, 540 (60 where nothing validates)",
     )
     neighbours: int = Field(default=128, ge=1, le=4096, description="items that speak for an item")
     damping: float = Field(
-        default=0.5, ge=0, le=2, description="gamma, a user of n items counts n^-gamma in the path"
+        default=0.3, ge=0, le=2, description="gamma, a user of n items counts n^-gamma in the path"
+    )
+    source_damping: float = Field(
+        default=0.2,
+        ge=0,
+        le=2,
+        description="alpha, what an item of n users says in the path counts n^-alpha",
     )
     gate: float | None = Field(
         default=None,
@@ -69,7 +75,8 @@ class LinearVAEConfig(MultVAEConfig):
 
     def path(self) -> SparseEASEConfig:
         """Give the config of the linear path."""
-        return SparseEASEConfig(ridge=self.ridge, neighbours=self.neighbours, damping=self.damping)
+        own = ("ridge", "neighbours", "damping", "source_damping")
+        return SparseEASEConfig(**{name: getattr(self, name) for name in own})
 
     def planned(self, n_users: int) -> Self:
         """Write down the epochs of a training on so many users, unless they were given."""

@@ -23,12 +23,18 @@ class SparseEASEConfig(ModelConfig):
         default=None,
         gt=0,
         le=1e9,
-        description="lambda, added to every item's weighted count; None: the best on validation "
-        "among 4, 12, 36, 100 (12 where nothing validates)",
+        description="lambda, added to every item's count, in users of median activity; None: the "
+        "best on validation among 20, 60, 180, 540 (60 where nothing validates)",
     )
     neighbours: int = Field(default=128, ge=1, le=4096, description="K, features of a regression")
     damping: float = Field(
-        default=0.5, ge=0, le=2, description="gamma, a user of n items counts n^-gamma"
+        default=0.3, ge=0, le=2, description="gamma, a user of n items counts n^-gamma"
+    )
+    source_damping: float = Field(
+        default=0.2,
+        ge=0,
+        le=2,
+        description="alpha, what an item of n users says counts n^-alpha",
     )
 
 
@@ -49,7 +55,7 @@ class SparseEASE(ArrayRecommender):
     name: ClassVar[str] = "sparse-ease"
     per_item: ClassVar[tuple[str, ...]] = ()
     candidates: ClassVar[tuple[dict[str, Any], ...]] = tuple(
-        {"ridge": ridge} for ridge in (12.0, 4.0, 36.0, 100.0)
+        {"ridge": ridge} for ridge in (60.0, 20.0, 180.0, 540.0)
     )
 
     def __init__(self, config: SparseEASEConfig | None = None) -> None:

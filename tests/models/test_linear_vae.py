@@ -99,7 +99,7 @@ def test_ridge_gate_and_epochs_are_chosen_and_can_be_settled() -> None:
 
     model.fit(train, FitOptions(device="cpu", validate=validate))
     settled = model.settled()
-    assert settled.ridge in (4.0, 12.0, 36.0, 100.0)
+    assert settled.ridge in (20.0, 60.0, 180.0, 540.0)
     assert settled.gate in (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
     assert settled.training.patience == 0
     again = LinearVAE(settled).fit(train, FitOptions(device="cpu"))

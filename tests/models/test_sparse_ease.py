@@ -5,6 +5,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given as generated
 from hypothesis import strategies as st
+from scipy.sparse import vstack
 
 from recsys_vae.models import item_ridge as solver
 from recsys_vae.models.base import FitOptions, Recommender
@@ -23,10 +24,17 @@ class TestSparseEASE(RecommenderContract):
 
 
 def _by_hand(
-    X: npt.NDArray[np.float64], ridge: float, neighbours: int, damping: float
+    X: npt.NDArray[np.float64],
+    ridge: float,
+    neighbours: int,
+    damping: float,
+    source_damping: float,
 ) -> npt.NDArray[np.float64]:
     """Regress every item on its nearest, straight from the formula."""
-    X = X * np.maximum(X.sum(axis=1), 1e-12)[:, None] ** (-damping / 2)
+    users_I = np.maximum((X > 0).sum(axis=0), 1)
+    counts_U = np.maximum(X.sum(axis=1), 1e-12) ** -damping
+    ridge *= float(np.median(counts_U[X.any(axis=1)]))
+    X = X * np.sqrt(counts_U)[:, None]
     n_items = X.shape[1]
     weights = np.zeros((n_items, n_items))
     for item in range(n_items):
@@ -36,7 +44,11 @@ def _by_hand(
                 if i != item and shared[i] > 0][:neighbours]  # fmt: skip
         left = X[:, near].T @ X[:, near] + ridge * np.eye(len(near))
         weights[near, item] = np.linalg.solve(left, shared[near])
-    return weights
+    quieter = weights / users_I[:, None] ** source_damping
+    found: npt.NDArray[np.float64] = (
+        quieter * np.abs(weights).sum() / max(np.abs(quieter).sum(), 1e-300)
+    )
+    return found
 
 
 @generated(
@@ -44,10 +56,11 @@ def _by_hand(
     ridge=st.sampled_from([0.5, 5.0]),
     neighbours=st.sampled_from([1, 3, 11, 50]),
     damping=st.sampled_from([0.0, 0.5, 1.0]),
+    source_damping=st.sampled_from([0.0, 0.3, 1.0]),
     dense=st.booleans(),
 )
 def test_every_column_is_the_ridge_regression_of_an_item_on_its_nearest(
-    seed: int, ridge: float, neighbours: int, damping: float, dense: bool
+    seed: int, ridge: float, neighbours: int, damping: float, source_damping: float, dense: bool
 ) -> None:
     train = made_up(30, 12, 0.3, seed)
     matrix = train.matrix.toarray().astype(np.float64)
@@ -57,8 +70,14 @@ def test_every_column_is_the_ridge_regression_of_an_item_on_its_nearest(
     given = type(train.matrix)(matrix)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(solver, "_DENSE_SHARE", 0.0 if dense else 1.0)
-        found = item_ridge(given, ridge=ridge, neighbours=neighbours, damping=damping)
-    expected = _by_hand(matrix, ridge, neighbours, damping)
+        found = item_ridge(
+            given,
+            ridge=ridge,
+            neighbours=neighbours,
+            damping=damping,
+            source_damping=source_damping,
+        )
+    expected = _by_hand(matrix, ridge, neighbours, damping, source_damping)
     # float32 (1e-7) times the condition number, below 100 here.
     assert np.abs(found.toarray() - expected).max() < 1e-5
 
@@ -66,7 +85,7 @@ def test_every_column_is_the_ridge_regression_of_an_item_on_its_nearest(
 def test_with_all_items_as_neighbours_it_is_ease() -> None:
     train = made_up(60, 20, 0.3, 3)
     full = EASE(EASEConfig(ridge=2.0)).fit(train, FitOptions())
-    config = SparseEASEConfig(ridge=2.0, neighbours=19, damping=0.0)
+    config = SparseEASEConfig(ridge=2.0, neighbours=19, damping=0.0, source_damping=0.0)
     ours = SparseEASE(config).fit(train, FitOptions())
     # Where two items share no user, EASE's weight is not 0: those are neighbours of nobody here.
     shared = (train.matrix.T @ train.matrix).toarray()
@@ -100,3 +119,14 @@ def test_at_most_so_many_weights_an_item_and_none_of_itself() -> None:
     weights = item_ridge(train.matrix, ridge=1.0, neighbours=4, damping=0.5).toarray()
     assert ((weights != 0).sum(axis=0) <= 4).all()
     assert not np.diagonal(weights).any()
+
+
+def test_users_without_items_change_nothing() -> None:
+    matrix = made_up(40, 12, 0.3, 2).matrix
+    nobody = type(matrix)((90, 12), dtype=matrix.dtype)
+    more = type(matrix)(vstack([matrix, nobody]))
+    with_them, without = (
+        item_ridge(one, ridge=3.0, neighbours=5, damping=0.5, source_damping=0.2).toarray()
+        for one in (more, matrix)
+    )
+    assert np.array_equal(with_them, without)
