@@ -46,13 +46,13 @@ FOLDER = $(or $(DATA:sample=),data/downloads/$(DATASET))
 LEADERBOARD = outputs/leaderboard-$(DATASET)
 TABLE ?= benchmarks/results/$(DATASET).md
 
-leaderboard: $(READY) ## all baselines on a published split: DATASET= (recipes/DATASET) DATA= (folder with train.txt, test.txt) TABLE=
+leaderboard: $(READY) ## all baselines on a published split: DATASET= (recipes/DATASET) DATA= (folder with train.txt, test.txt) TABLE= TRIALS= BUDGET=
 	@test -f "$(FOLDER)/train.txt" || { echo "$(FOLDER)/train.txt is not there: name its folder with DATA=, or see recsys-vae datasets show $(DATASET)" >&2; exit 2; }
 	@test -f "$(LEADERBOARD)/split/split.json" || \
 	  python -m recsys_vae ready --train "$(FOLDER)/train.txt" --test "$(FOLDER)/test.txt" --out "$(LEADERBOARD)/split"
 	python -m recsys_vae leaderboard --split "$(LEADERBOARD)/split" --choose-by ndcg@20 \
 	  --recipes "$(or $(RECIPES),$(wildcard pipelines/recipes/$(DATASET)),pipelines/recipes)" \
-	  --table "$(TABLE)" --out "$(LEADERBOARD)/results"
+	  $(if $(TRIALS),--trials $(TRIALS)) $(if $(BUDGET),--budget $(BUDGET)) --table "$(TABLE)" --out "$(LEADERBOARD)/results"
 
 bench: $(READY) ## how fast training is against the reference and the machine's limit
 	for shape in ml-1m ml-20m gowalla million-items; do python -m benchmarks.train --shape $$shape --json; done

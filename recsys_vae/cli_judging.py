@@ -87,6 +87,16 @@ def compare(**values: Any) -> None:
 @click.option("--choose-by", default="ndcg@100", help="validation metric that settings follow")
 @click.option("--sort-by", help="test metric to sort by; default: as --choose-by")
 @click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    help="candidates of every model: those of its recipe, then drawn from its [search]; default: "
+    "the recipe's alone",
+)
+@click.option(
+    "--budget", type=click.FloatRange(min=0, min_open=True), metavar="MINUTES",
+    help="of every model for its candidates after the first; default: no end",
+)  # fmt: skip
+@click.option(
     "--refit", type=click.Choice(["auto", "yes", "no"]), default="auto",
     help="with the chosen settings learn from the validation part, too; auto: where judged users "
     "train (weak generalization)",
@@ -97,7 +107,8 @@ def compare(**values: Any) -> None:
 def leaderboard(**values: Any) -> None:
     """Choose settings of many models, fit and judge them.
 
-    Settings are chosen on validation; it can be stopped and goes on at any time.
+    Settings are chosen on validation; it can be stopped and goes on at any time. With --trials or
+    --budget every model has the same chance.
 
     A recipe may hold [[candidates]], settings to choose among, and seeds = [0, 1, 2].
 
@@ -111,7 +122,10 @@ def leaderboard(**values: Any) -> None:
         "split", "recipes", "metrics", "choose_by", "sort_by", "refit", "seed", "device", "table",
         "out",
     )  # fmt: skip
-    options = LeaderboardOptions(**{name: values[name] for name in names})
+    budget = None if values["budget"] is None else 60 * values["budget"]
+    options = LeaderboardOptions(
+        **{name: values[name] for name in names}, trials=values["trials"] or 0, budget=budget
+    )
     done = step(options, lambda line: click.echo(line, err=True))
     click.echo(console.comparison(done))
     table = f", table: {values['table']}" if values["table"] else ""

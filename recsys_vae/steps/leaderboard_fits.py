@@ -25,10 +25,13 @@ from recsys_vae.ranking import TopN
 from recsys_vae.splitting import FoldIn, Split
 from recsys_vae.steps.leaderboard_table import Fitted
 from recsys_vae.steps.recipes import Recipe, merged
+from recsys_vae.steps.search import drawn
 from recsys_vae.tracking.runs import StepRun
 
 VALIDATION_USERS: Final = 10_000
 """Settings are chosen on at most so many users, drawn by seed 0, as many as Liang et al. 2018."""
+_DRAWS: Final = 0
+"""Seed of what is drawn from search spaces."""
 _AGAIN: Final = "delete it to make it again"
 _NUMBER: Final = (int, float)
 _CANDIDATE: Final = {"settings": dict, "validation": _NUMBER, "seconds": _NUMBER}
@@ -46,6 +49,10 @@ class LeaderboardOptions:
         metrics: of the test; "all" for every measure at 10, 20, 50 and 100.
         choose_by: validation metric that settings and early stopping follow.
         sort_by: test metric to sort by; None: as `choose_by`.
+        trials: how many candidates a model has: those of its recipe, then such as are drawn from
+            its [search], for every model the same number; 0: those of the recipe alone.
+        budget: seconds that a model may take for its candidates after the first: another is begun
+            while one that takes as long as the longest so far would be within them; None: no end.
         refit: whether to learn from the validation part, too, once settings are chosen; "auto":
             where judged users train.
         seed: of fits without seeds in their recipe.
@@ -59,6 +66,8 @@ class LeaderboardOptions:
     metrics: Sequence[str] = ("all",)
     choose_by: str = "ndcg@100"
     sort_by: str | None = None
+    trials: int = 0
+    budget: float | None = None
     refit: Literal["auto", "yes", "no"] = "auto"
     seed: int = 0
     device: str = "auto"
@@ -141,20 +150,25 @@ class Work:
 
     def _choose(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
         """Judge every candidate on validation, one after the other; give the best."""
-        if not recipe.candidates:
+        candidates = self._candidates(recipe)
+        if candidates == [{}]:
             only = make_model(recipe.model, recipe.settings)
             if not only.chooses:
                 settings = only.config.model_dump(mode="json")
                 return {"settings": settings, "validation": math.nan, "seconds": 0, "candidates": 0}
         seed = (recipe.seeds or (self._options.seed,))[0]
-        tried = []
-        for number, candidate in enumerate(recipe.candidates or ({},)):
+        tried = list[dict[str, Any]]()
+        for number, candidate in enumerate(candidates):
             path = folder / f"candidate-{number}.json"
             settings = merged(recipe.settings, candidate)
             asked = {"model": recipe.model, "asked": settings, "seed": seed}
             # A folder each: of an unfinished training only the same one can go on.
             unfinished = folder / f"unfinished-candidate-{number}"
             if not path.is_file():
+                if self._over([one["seconds"] for one in tried]):
+                    left = len(candidates) - number
+                    self._say(f"{recipe.label}: {left} candidates left out, the budget is used up")
+                    break
                 self._say(f"{recipe.label}: candidate {number + 1} {candidate or ''}".rstrip())
                 folder.mkdir(parents=True, exist_ok=True)
                 write_json(path, {**asked, **self._candidate(recipe, settings, seed, unfinished)})
@@ -173,6 +187,19 @@ class Work:
         best = max(tried, key=lambda one: (not math.isnan(one["validation"]), one["validation"]))
         seconds = sum(one["seconds"] for one in tried)
         return {**best, "seconds": seconds, "candidates": len(tried)}
+
+    def _candidates(self, recipe: Recipe) -> list[dict[str, Any]]:
+        """Give the settings to choose among, on top of the recipe's own."""
+        given = list(recipe.candidates) or [{}]
+        if not self._options.trials:
+            return given
+        more = max(self._options.trials - len(given), 0)
+        return given[: self._options.trials] + drawn(recipe.search, more, _DRAWS)
+
+    def _over(self, seconds: list[float]) -> bool:
+        """Say whether another candidate would be beyond the budget."""
+        budget = self._options.budget
+        return bool(seconds) and budget is not None and sum(seconds) + max(seconds) > budget
 
     def _candidate(
         self, recipe: Recipe, settings: dict[str, Any], seed: int, unfinished: Path

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Self
 
+import numpy as np
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -15,6 +16,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from scipy.stats import qmc
 
 from recsys_vae.errors import InputError
 from recsys_vae.models.closed_form import ArrayRecommender
@@ -86,6 +88,17 @@ class Range(BaseModel):
         """Read a value of the study."""
         return label
 
+    def at(self, share: float) -> Any:
+        """Give the value at a place between 0 and 1 (excluded), all lengths being as likely."""
+        if self.log:
+            found = self.low * (self.high / self.low) ** share
+            return min(max(round(found), self.low), self.high) if self.whole else found
+        step = self.step or (1 if self.whole else None)
+        if step is None:
+            return self.low + share * (self.high - self.low)
+        steps = math.floor((self.high - self.low) / step + 1e-9) + 1
+        return self.low + step * math.floor(share * steps)
+
     def __str__(self) -> str:
         """Write it for a sentence."""
         kind = "whole numbers " if self.whole else ""
@@ -131,6 +144,10 @@ class Choice(BaseModel):
     def value(self, label: Label) -> Any:
         """Read a value of the study."""
         return self.values[self.labels().index(label)]
+
+    def at(self, share: float) -> Any:
+        """Give the value at a place between 0 and 1 (excluded), all being as likely."""
+        return self.values[math.floor(share * len(self.values))]
 
     def __str__(self) -> str:
         """Write it for a sentence."""
@@ -199,6 +216,30 @@ def as_settings(values: Mapping[str, Any]) -> dict[str, Any]:
             inner = inner.setdefault(table, {})
         inner[last] = value
     return settings
+
+
+def drawn(space: Space, count: int, seed: int) -> list[dict[str, Any]]:
+    """Draw settings that cover a space evenly, by a scrambled Halton sequence.
+
+    Args:
+        space: where to draw.
+        count: how many; the first of more are those of fewer.
+        seed: of the scrambling.
+
+    Returns:
+        Settings as a recipe would have them.
+
+    >>> drawn({"latent": Range(low=1, high=8), "loss": Choice(values=("a", "b"))}, 2, seed=0)
+    [{'latent': 6, 'loss': 'a'}, {'latent': 2, 'loss': 'b'}]
+    """
+    if not space:
+        return []
+    shares = qmc.Halton(len(space), rng=np.random.default_rng(seed)).random(count)
+    names = list(space)
+    return [
+        as_settings({name: space[name].at(float(u)) for name, u in zip(names, row, strict=True)})
+        for row in shares
+    ]
 
 
 def start_values(model: str, settings: dict[str, Any], space: Space) -> dict[str, Label]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -45,9 +46,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> It
         yield folder
 
 
-def options(out: str, split: str = "weak", **others: str) -> LeaderboardOptions:
+def options(out: str, split: str = "weak", **others: Any) -> LeaderboardOptions:
     chosen = {"recipes": ("recipes",), "metrics": ("all",), "choose_by": "ndcg@10"}
-    return LeaderboardOptions(split=Path(split), out=Path(out), **{**chosen, **others})  # type: ignore[arg-type] # checked by the step
+    return LeaderboardOptions(split=Path(split), out=Path(out), **{**chosen, **others})
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def test_stopped_anywhere_it_goes_on_to_the_same_table(
 
 
 def test_the_table_says_what_is_needed_to_repeat_it() -> None:
-    leaderboard(options("whole", table=Path("table.md")))  # type: ignore[arg-type] # a path
+    leaderboard(options("whole", table=Path("table.md")))
     text = Path("table.md").read_text("utf-8")
     for word in ("| vae | 2 |", "weak generalization", "torch", "dropout", "candidates", "Holm"):
         assert word in text
@@ -104,7 +105,7 @@ def test_the_table_says_what_is_needed_to_repeat_it() -> None:
 
 def test_other_metrics_need_no_other_fit() -> None:
     said: list[str] = []
-    done = leaderboard(options("whole", metrics=("map@5", "ndcg@10")), said.append)  # type: ignore[arg-type] # a tuple
+    done = leaderboard(options("whole", metrics=("map@5", "ndcg@10")), said.append)
     assert set(done.leaderboard["metric"]) == {"map@5", "ndcg@10"}
     assert not [line for line in said if "fit with" in line]
 
@@ -116,7 +117,7 @@ def test_another_split_or_recipe_is_refused() -> None:
     Path("changed").mkdir(exist_ok=True)
     Path("changed/vae.toml").write_text(changed)
     with pytest.raises(InputError, match="made with other settings than recipe vae"):
-        leaderboard(options("whole", recipes=("changed",)))  # type: ignore[arg-type] # a tuple
+        leaderboard(options("whole", recipes=("changed",)))
 
 
 def test_longer_lists_than_were_kept_are_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,16 +131,55 @@ def test_longer_lists_than_were_kept_are_made_anew(monkeypatch: pytest.MonkeyPat
     assert [line for line in said if "fit with" in line]
 
 
+SEARCHED = """
+model = "ease"
+ridge = 50.0
+[search]
+ridge = {low = 1.0, high = 1000.0, log = true}
+"""
+
+
+def test_every_model_has_as_many_candidates() -> None:
+    Path("equal").mkdir(exist_ok=True)
+    Path("equal/ease.toml").write_text(SEARCHED)
+    Path("equal/vae.toml").write_text(VAE + "[search]\nlatent = {low = 1, high = 4}\n")
+    Path("equal/popular.toml").write_text('model = "popularity"')
+    said: list[str] = []
+    asked = options("equal-out", recipes=("equal",), trials=3, table=Path("equal.md"))
+    leaderboard(asked, said.append)
+    tried = {name: sum(f"{name}: candidate" in line for line in said) for name in ("ease", "vae")}
+    assert tried == {"ease": 3, "vae": 3}
+    assert "ease: candidate 1" in said  # its own settings come first
+    rows = Path("equal.md").read_text("utf-8").splitlines()
+    assert [row.split(" | ")[3] for row in rows if row.startswith("| ease | 0")] == ["3"]
+    # More of them go on where fewer ended; of what is there already nothing is left out.
+    said.clear()
+    leaderboard(replace(asked, trials=4), said.append)
+    assert sum(": candidate" in line for line in said) == 2
+    said.clear()
+    leaderboard(replace(asked, trials=4, budget=1e-9), said.append)
+    assert not [line for line in said if ": candidate" in line or "left out" in line]
+
+
+def test_a_budget_ends_the_choice_but_never_before_the_first() -> None:
+    Path("brief").mkdir(exist_ok=True)
+    Path("brief/ease.toml").write_text(SEARCHED)
+    said: list[str] = []
+    leaderboard(options("brief-out", recipes=("brief",), trials=4, budget=1e-9), said.append)
+    assert sum(": candidate" in line for line in said) == 1
+    assert "ease: 3 candidates left out, the budget is used up" in said
+
+
 def test_damaged_lists_are_named() -> None:
-    leaderboard(options("damaged", recipes=("popularity",)))  # type: ignore[arg-type] # a tuple
+    leaderboard(options("damaged", recipes=("popularity",)))
     path = Path("damaged/fits/popularity/seed-0.safetensors")
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(InputError, match=f"{path} is damaged"):
-        leaderboard(options("damaged", recipes=("popularity",)))  # type: ignore[arg-type] # a tuple
+        leaderboard(options("damaged", recipes=("popularity",)))
 
 
 def test_strong_generalization_learns_from_the_training_users_alone() -> None:
-    done = leaderboard(options("strong-out", split="strong", metrics=("ndcg@10",)))  # type: ignore[arg-type] # a tuple
+    done = leaderboard(options("strong-out", split="strong", metrics=("ndcg@10",)))
     assert set(done.leaderboard["model"]) == {"vae", "popular", "knn"}
 
 

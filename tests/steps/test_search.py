@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recsys_vae.errors import InputError
 from recsys_vae.models.zoo import make_model
 from recsys_vae.steps.recipes import merged, read_recipe
-from recsys_vae.steps.search import Choice, Range, as_settings, parse_search, start_values
+from recsys_vae.steps.search import Choice, Range, as_settings, drawn, parse_search, start_values
 
 RECIPES = sorted((Path(__file__).parents[2] / "pipelines/recipes").glob("*.toml"))
 
@@ -104,3 +106,29 @@ def test_open_settings_begin_at_the_first_candidate() -> None:
 def test_open_settings_without_candidates_are_drawn() -> None:
     space = parse_search({"training": {"batch_size": [50, 100]}}, "mult-vae.toml")
     assert start_values("mult-vae", {}, space) == {}
+
+
+@given(
+    st.integers(1, 50),
+    st.integers(1, 100),
+    st.sampled_from(["whole", "float", "log", "step", "whole log", "whole step"]),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_what_is_drawn_is_held(low: int, width: int, kind: str, share: float) -> None:
+    ends: dict[str, Any] = {"low": low, "high": low + width}
+    if "whole" not in kind:
+        ends = {name: float(value) for name, value in ends.items()}
+    if "log" in kind:
+        ends["log"] = True
+    if "step" in kind:
+        ends["step"] = min(3, width) if "whole" in kind else 0.25
+    one = Range(**ends)
+    assert one.holds(one.at(share))
+
+
+def test_draws_reach_everything_and_more_of_them_begin_alike() -> None:
+    space = parse_search({"a": {"low": 1, "high": 4}, "b": ["x", "y"]}, "r.toml")
+    many = drawn(space, 64, seed=3)
+    assert {(one["a"], one["b"]) for one in many} == {(a, b) for a in (1, 2, 3, 4) for b in "xy"}
+    assert drawn(space, 5, seed=3) == many[:5]
+    assert drawn({}, 5, seed=3) == []
