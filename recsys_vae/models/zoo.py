@@ -134,6 +134,7 @@ def make_model(name: str, settings: dict[str, Any]) -> Recommender:
     """
     if name not in ZOO:
         raise InputError(f"there is no model '{name}': choose one of {', '.join(ZOO)}")
+    _refuse_truths(name, settings)
     try:
         config = ZOO[name].config.model_validate(settings)
     except ValidationError as error:
@@ -146,6 +147,18 @@ def make_model(name: str, settings: dict[str, Any]) -> Recommender:
             f"model '{name}', setting '{where}': {wrong}: correct it in the recipe or with --set"
         ) from error
     return ZOO[name].make(config)
+
+
+def _refuse_truths(name: str, settings: dict[str, Any], prefix: str = "") -> None:
+    """Refuse true and false, which pydantic would take for 1 and 0: no setting is either."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            _refuse_truths(name, value, f"{prefix}{key}.")
+        elif isinstance(value, bool):
+            raise InputError(
+                f"model '{name}', setting '{prefix}{key}': {str(value).lower()} is no number and "
+                "no name: correct it in the recipe or with --set"
+            )
 
 
 def _settings(config: type[BaseModel], prefix: str = "") -> list[str]:

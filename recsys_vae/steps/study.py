@@ -40,6 +40,8 @@ _STARTUP_TRIALS: Final = 4
 _FIRST_JUDGED_EPOCH: Final = 3
 _SECONDS_FOR_A_LOCK: Final = 60
 _UNUSABLE: Final = (ImportError, OSError, RuntimeError, ValueError)
+_LONGEST_REASON: Final = 1_000
+"""A tag of MLflow's holds 8,000 characters."""
 _STATES: Final = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed"}
 
 
@@ -184,7 +186,7 @@ class Study:
             "state": one.state.name,
             "metric": one.value if one.state == TrialState.COMPLETE else None,
             "settings": one.params,
-            "why": one.user_attrs.get(_WHY, ""),
+            "why": str(one.user_attrs.get(_WHY, ""))[:_LONGEST_REASON],
             _IDENTITY: _digests(self._study.user_attrs.get(_IDENTITY, {})),
         }
 

@@ -69,6 +69,8 @@ def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
         ("mult-vae", {"training": {"lr_schedule": "wavy"}}, ["training.lr_schedule", "wavy"]),
         ("mult-vae", {"training": 5}, ["training", "5"]),
         ("als", {"factors": -1}, ["factors", "-1"]),
+        ("als", {"factors": True}, ["factors", "true"]),
+        ("mult-vae", {"training": {"epochs": True}}, ["training.epochs", "true"]),
         ("popularity", {"latent": 1}, ["latent"]),
     ],
 )
