@@ -32,6 +32,7 @@ from benchmarks.gemm import Gemm
 from benchmarks.machine import peak_mb, stamp
 from benchmarks.shapes import Shape, synthetic_rows
 from recsys_vae.interactions import IdMap
+from recsys_vae.models.base import Recommender
 from recsys_vae.models.mult_vae import MultVAE, MultVAEConfig
 from recsys_vae.scoring.batch import Result, score_users
 from recsys_vae.scoring.histories import HistorySource
@@ -71,7 +72,7 @@ def model_of(items: int) -> MultVAE:
     return model.restore(IdMap.of(range(items)), arrays)
 
 
-def ours(model: MultVAE, histories: Path, out: Path) -> float:
+def ours(model: Recommender, histories: Path, out: Path) -> float:
     """Score a file; give the seconds."""
     begin = time.perf_counter()
     blocks = HistorySource(path=histories).blocks(model.items)
