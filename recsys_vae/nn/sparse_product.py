@@ -63,11 +63,12 @@ def _by_mkl(given: csr_array, matrix_II: csr_array, found_BI: Tensor) -> None:
 
 
 def _tensor(matrix: csr_array) -> Tensor:
-    offsets, columns = (
-        torch.from_numpy(one.astype(np.int32, copy=False))
-        for one in (matrix.indptr, matrix.indices)
-    )
-    return csr_tensor(offsets, columns, torch.from_numpy(matrix.data), matrix.shape)
+    offsets, columns = (one.astype(np.int32, copy=False) for one in (matrix.indptr, matrix.indices))
+    with warnings.catch_warnings():
+        # Nothing is written to them.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        parts = tuple(torch.from_numpy(one) for one in (offsets, columns, matrix.data))
+    return csr_tensor(parts[0], parts[1], parts[2], matrix.shape)
 
 
 def _by_scipy(given: csr_array, matrix_II: csr_array, found_BI: Tensor) -> None:

@@ -66,6 +66,15 @@ def test_a_row_does_not_depend_on_the_others_nor_on_threads() -> None:
         torch.set_num_threads(threads)
 
 
+@pytest.mark.usefixtures("way")
+def test_what_must_not_be_written_to_is_read() -> None:
+    matrix_II = drawn(90, 90, 0.3, 7)
+    for part in (matrix_II.data, matrix_II.indices, matrix_II.indptr):
+        part.flags.writeable = False
+    found = sparse_product(matrix_II, matrix_II)
+    assert_allclose(found, (matrix_II @ matrix_II).toarray(), rtol=1e-5, atol=1e-6)
+
+
 def test_wide_indices_are_taken_as_they_are() -> None:
     given, matrix_II = drawn(20, 90, 0.1, 5), drawn(90, 90, 0.3, 6)
     wide: Any = csr_array(matrix_II, copy=True)
