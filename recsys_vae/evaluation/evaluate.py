@@ -26,6 +26,7 @@ from recsys_vae.evaluation.metrics import PerUser, hits
 from recsys_vae.evaluation.segments import ItemSegments
 from recsys_vae.ingest.counts import Counts
 from recsys_vae.models.base import Recommender, check_items
+from recsys_vae.models.choosing import Validation
 from recsys_vae.ranking import NotFiniteError, TopN, rank
 from recsys_vae.splitting import FoldIn
 
@@ -295,12 +296,12 @@ def evaluate(
     return judge(blocks, fold, asked, catalogue=catalogue, item_segments=item_segments)
 
 
-def mean_metric(model: Recommender, fold: FoldIn, metric: str) -> float:
-    """Give the mean of one metric over the judged users, for early stopping."""
+def mean_metric(model: Recommender, fold: FoldIn, metric: str) -> Validation:
+    """Give the mean of one metric over the judged users, for early stopping and choices."""
     return mean_metrics(model, fold, [metric])[metric]
 
 
-def mean_metrics(model: Recommender, fold: FoldIn, metrics: Sequence[str]) -> dict[str, float]:
+def mean_metrics(model: Recommender, fold: FoldIn, metrics: Sequence[str]) -> dict[str, Validation]:
     """Give the means of some metrics of single users over the judged users.
 
     Returns:
@@ -312,10 +313,11 @@ def mean_metrics(model: Recommender, fold: FoldIn, metrics: Sequence[str]) -> di
     try:
         per_user = evaluate(model, fold, metrics).per_user
     except NotFiniteError:
-        return dict.fromkeys(metrics, float("nan"))
+        nobody = np.full(len(fold.given.users), np.nan)
+        return {name: Validation(nobody) for name in metrics}
     if any(np.isnan(values).all() for values in per_user.values()):
         raise InputError(
             "no validation user has a held-out item: split with more --held-out-users, or keep "
             "users with at least 5 items"
         )
-    return {name: float(np.nanmean(values)) for name, values in per_user.items()}
+    return {name: Validation(values) for name, values in per_user.items()}

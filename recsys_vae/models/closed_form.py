@@ -9,6 +9,7 @@ from scipy.sparse import csr_array
 
 from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig, NotFittedError
+from recsys_vae.models.choosing import clearly_better
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -25,6 +26,9 @@ class ArrayRecommender(ABC):
     holds where nothing validates."""
     relearns: ClassVar[bool] = True
     """Whether candidates differ in what is learned; otherwise they differ in the scoring only."""
+
+    reluctant: ClassVar[bool] = False
+    """Whether the first candidate is left only for what is clearly better than it."""
 
     def __init__(self, config: ModelConfig) -> None:
         """Describe a model; it can score once fitted or restored."""
@@ -70,7 +74,8 @@ class ArrayRecommender(ABC):
         tried = self._to_try()
         validate = options.validate if len(tried) > 1 else None
         arrays: Arrays = {}
-        best, chosen = -np.inf, (tried[0], arrays)
+        first = best = -np.inf
+        chosen = tried[0], arrays
         for config in tried if validate else tried[:1]:
             # Scoring, and the saved model, need the settings that were fitted with.
             self._config = config
@@ -82,7 +87,11 @@ class ArrayRecommender(ABC):
             if validate is None:
                 return self
             metric = validate(self)
-            if metric > best or not chosen[1]:
+            if not chosen[1]:
+                first = metric
+            if not chosen[1] or (
+                metric > best and (not self.reluctant or clearly_better(metric, first))
+            ):
                 best, chosen = metric, (config, arrays)
         self._config, arrays = chosen
         return self.restore(train.items, arrays)

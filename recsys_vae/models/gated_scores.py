@@ -22,6 +22,7 @@ class GatedScores:
         path_II: P, float32, sparse.
         gate: g, at least 0.
 
+    >>> import torch
     >>> logits = LinearScores(torch.ones(1, 1), torch.zeros(2, 1), torch.zeros(2))
     >>> x, path_II = csr_array([[0, 1.0]]), csr_array([[0, 0], [0.5, 0]])
     >>> GatedScores(logits, x.astype("f"), path_II.astype("f"), 0.25).scores().tolist()

@@ -3,6 +3,7 @@
 Legend: B users in the batch, I items, K items asked for, Z latent width.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Final, Self
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.autoencoder import NeuralRecommender
 from recsys_vae.models.base import FitOptions, FloatMatrix, Recommender
+from recsys_vae.models.choosing import clearly_better
 from recsys_vae.models.closed_form import join_parts, sparse_parts
 from recsys_vae.models.gated_scores import GatedScores
 from recsys_vae.models.mult_vae import MultVAEConfig, MultVAENetwork
@@ -24,7 +26,7 @@ from recsys_vae.nn.linear_scores import LinearScores
 from recsys_vae.training.config import TrainingConfig
 
 _PATH: Final = "path_II"
-_GATES: Final = (0.03, 0.0, 0.01, 0.1, 0.3, 1.0)
+_GATES: Final = (0.05, 0.0, 0.02, 0.1, 0.2, 0.5, 1.0)
 _STEPS: Final = 1_000
 """Optimiser steps that a default training takes, within the bounds on its epochs."""
 _FEWEST_EPOCHS: Final = 15
@@ -48,8 +50,8 @@ class LinearVAEConfig(MultVAEConfig):
         default=None,
         gt=0,
         le=1e9,
-        description="lambda of the linear path, in users of median activity; None: the best on "
-        "validation among 20, 60, 180, 540 (60 where nothing validates)",
+        description="lambda of the linear path, in users of median activity; None: 60, or what is "
+        "clearly better on validation among 20, 180, 540",
     )
     neighbours: int = Field(default=128, ge=1, le=4096, description="items that speak for an item")
     damping: float = Field(
@@ -65,8 +67,8 @@ class LinearVAEConfig(MultVAEConfig):
         default=None,
         ge=0,
         le=1e6,
-        description="g, what the likeliest item of the VAE adds to its score; None: the best on "
-        "validation among 0, 0.01, 0.03, 0.1, 0.3, 1 (0.03 where nothing validates)",
+        description="g, what the likeliest item of the VAE adds to its score; None: 0.05, or what "
+        "is clearly better on validation among 0, 0.02, 0.1, 0.2, 0.5, 1",
     )
     training: TrainingConfig = Field(
         default=TrainingConfig(learning_rate=2e-3, lr_schedule="cosine"),
@@ -98,8 +100,9 @@ class LinearVAE(NeuralRecommender):
     copy its input. l are the logits of a Mult-VAE at the posterior mean; the second term is the
     likelihood of each item relative to the likeliest. Both terms are near what they estimate, a
     probability, and so they are added as such and not as logits. The path sees pairs of items,
-    down to the rare ones; the VAE sees the history as a whole, and answers an empty one. ridge, g
-    and the epochs are chosen on validation.
+    down to the rare ones; the VAE sees the history as a whole, and answers an empty one. The
+    epochs are chosen on validation; ridge and g leave their defaults only for what validation users
+    clearly tell from them (`clearly_better`).
 
     Sources: D. Liang et al., Variational Autoencoders for Collaborative Filtering, WWW 2018 (the
     VAE); H. Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019 (the path);
@@ -156,13 +159,16 @@ class LinearVAE(NeuralRecommender):
         return self
 
     def _choose_gate(self, validate: Callable[[Recommender], float]) -> None:
-        judged = {}
+        first = best = -math.inf
+        chosen = _GATES[0]
         for gate in _GATES:
             self._take(self._linear_vae.model_copy(update={"gate": gate}))
-            judged[gate] = validate(self)
-        self._take(
-            self._linear_vae.model_copy(update={"gate": max(judged, key=judged.__getitem__)})
-        )
+            metric = validate(self)
+            if gate == _GATES[0]:
+                first = best = metric
+            elif metric > best and clearly_better(metric, first):
+                best, chosen = metric, gate
+        self._take(self._linear_vae.model_copy(update={"gate": chosen}))
 
     def _take(self, config: LinearVAEConfig) -> None:
         self._linear_vae = self._config = config

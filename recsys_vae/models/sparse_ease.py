@@ -23,8 +23,8 @@ class SparseEASEConfig(ModelConfig):
         default=None,
         gt=0,
         le=1e9,
-        description="lambda, added to every item's count, in users of median activity; None: the "
-        "best on validation among 20, 60, 180, 540 (60 where nothing validates)",
+        description="lambda, added to all counts, in users of median activity; None: 60, or "
+        "what is clearly better on validation among 20, 180, 540",
     )
     neighbours: int = Field(default=128, ge=1, le=4096, description="K, features of a regression")
     damping: float = Field(
@@ -57,6 +57,8 @@ class SparseEASE(ArrayRecommender):
     candidates: ClassVar[tuple[dict[str, Any], ...]] = tuple(
         {"ridge": ridge} for ridge in (60.0, 20.0, 180.0, 540.0)
     )
+
+    reluctant: ClassVar[bool] = True
 
     def __init__(self, config: SparseEASEConfig | None = None) -> None:
         """Describe the model."""
