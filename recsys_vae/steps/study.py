@@ -218,8 +218,12 @@ class Study:
             running.set_user_attr(_DIED, again)
             self._study.tell(one.number, state=TrialState.FAIL)
             if again:
-                params = {**one.system_attrs.get("fixed_params", {}), **one.params}
-                self._study.enqueue_trial(params, user_attrs={_ROOT: root})
+                params = dict(one.system_attrs.get("fixed_params", {}))
+                if one.params.keys() == self._distributions.keys():
+                    params |= one.params
+                # What was drawn in part only is drawn again: the same, from the same seed.
+                if params:
+                    self._study.enqueue_trial(params, user_attrs={_ROOT: root})
         return len(dead)
 
     def begin(self, most: int, worker: int = 0) -> Trial | None:

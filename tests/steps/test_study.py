@@ -82,6 +82,21 @@ def test_a_killed_search_ends_like_the_unbroken_one(tmp_path: Path, killed_at: i
     assert again.counts() == {"finished": 8, "pruned": 0, "failed": 1}
 
 
+def test_killed_while_settings_are_drawn_the_same_are_drawn_again(tmp_path: Path) -> None:
+    unbroken = opened(tmp_path, "unbroken")
+    unbroken.claim({}, START)
+    searched(unbroken, 8)
+    killed = opened(tmp_path, "killed")
+    killed.claim({}, START)
+    searched(killed, 3)
+    killed._study.ask({"width": killed._distributions["width"]})
+    again = opened(tmp_path, "killed")
+    again.claim({}, START)
+    assert again.revive() == 1
+    searched(again, 8)
+    assert tried(again) == tried(unbroken)
+
+
 def test_what_kills_its_process_every_time_is_given_up(tmp_path: Path) -> None:
     opened(tmp_path).claim({}, START)
     for _ in range(3):
