@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from recsys_vae.models.sparse_product import sparse_product
 from recsys_vae.nn.linear_scores import LinearScores
-from recsys_vae.nn.sparse_product import sparse_product
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig
 from recsys_vae.models.closed_form import ArrayRecommender, Arrays, join_parts, sparse_parts
 from recsys_vae.models.item_ridge import item_ridge
-from recsys_vae.nn.sparse_product import sparse_product
+from recsys_vae.models.sparse_product import sparse_product
 
 
 class SparseEASEConfig(ModelConfig):

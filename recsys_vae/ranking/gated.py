@@ -11,8 +11,8 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from recsys_vae.models.gated_scores import GatedScores
+from recsys_vae.models.sparse_product import sparse_product
 from recsys_vae.nn.linear_scores import LinearScores
-from recsys_vae.nn.sparse_product import sparse_product
 from recsys_vae.ranking.ordering import ordered, products
 from recsys_vae.ranking.room import Room
 from recsys_vae.ranking.rough import Contenders, contenders_of

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from recsys_vae.models.sparse_product import csr_tensor
 from recsys_vae.nn.linear_scores import LinearScores
-from recsys_vae.nn.sparse_product import csr_tensor
 from recsys_vae.ranking.rough import Contenders
 from recsys_vae.ranking.topn import PAD, TopN
 

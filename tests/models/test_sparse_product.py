@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.sparse import csr_array, random_array
 
-from recsys_vae.nn import sparse_product as module
-from recsys_vae.nn.sparse_product import sparse_product
+from recsys_vae.models import sparse_product as module
+from recsys_vae.models.sparse_product import sparse_product
 
 WAYS = [
     pytest.param(
