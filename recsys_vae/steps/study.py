@@ -184,7 +184,7 @@ class Study:
             "number": one.number,
             "root": trial.root,
             "state": one.state.name,
-            "metric": one.value if one.state == TrialState.COMPLETE else None,
+            "metric": one.value,
             "settings": one.params,
             "why": str(one.user_attrs.get(_WHY, ""))[:_LONGEST_REASON],
             _IDENTITY: _digests(self._study.user_attrs.get(_IDENTITY, {})),

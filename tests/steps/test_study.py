@@ -1,13 +1,16 @@
 """Studies: repeatable, resumable, shared."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from recsys_vae.errors import InputError
 from recsys_vae.steps.search import Label, parse_search
 from recsys_vae.steps.study import Study
+from recsys_vae.tracking.trials import TrialRecord
 
 SPACE = parse_search(
     {"width": {"low": 1, "high": 100, "log": True}, "shape": [[1], [1, 2]]}, "a.toml"
@@ -138,3 +141,36 @@ def test_a_study_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_a_database_that_cannot_be_used_is_named(tmp_path: Path, url: str) -> None:
     with pytest.raises(InputError, match=r"--storage .* cannot be used"):
         Study.open(url.format(tmp_path), "a", space=SPACE, lock=tmp_path / "lock", seed=0)
+
+
+def test_what_is_told_of_trials_makes_the_same_study_elsewhere(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    study.claim({"split": "a"}, START)
+    records = list[TrialRecord]()
+    for number in range(7):
+        trial = study.begin(7)
+        assert trial is not None
+        study.note_run(trial, f"run {number}")
+        level = 0.0 if number == 6 else 5.0 + number
+        hopeless = study.hopeless(trial, level, 3)
+        if hopeless:
+            study.prune(trial)
+        elif number == 2:
+            study.fail(trial, "the loss became nan")
+        else:
+            study.finish(trial, level)
+        now = datetime(2026, 1, 1, 12, number)
+        records.append(TrialRecord(f"run {number}", study.told(trial), {3: level}, now, now))
+    assert study.counts() == {"finished": 5, "pruned": 1, "failed": 1}
+    other = opened(tmp_path, "two")
+    assert other.learn(records[::-1], {"split": "a"}) == 7
+    assert other.learn(records, {"split": "a"}) == 0
+    other.claim({"split": "a"}, START)
+    same = study.table().drop(columns="seconds")
+    pd.testing.assert_frame_equal(other.table().drop(columns="seconds"), same)
+    ours, theirs = study.begin(8), other.begin(8)
+    assert ours is not None
+    assert theirs is not None
+    assert ours.values == theirs.values
+    with pytest.raises(InputError, match="was begun with another 'split'"):
+        opened(tmp_path, "three").learn(records, {"split": "b"})
