@@ -3,8 +3,6 @@
 The only file that imports optuna.
 """
 
-import hashlib
-import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from sqlalchemy import create_engine, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
 from recsys_vae.errors import InputError, reason
+from recsys_vae.steps.digests import digests, hashed
 from recsys_vae.steps.search import Label, Range, Space
 from recsys_vae.tracking.trials import TrialRecord
 
@@ -142,7 +141,7 @@ class Study:
         known = {one.user_attrs.get(_RUN) for one in self._trials()}
         new = [one for one in records if one.run_id not in known]
         new.sort(key=lambda one: (one.record["number"], one.begun))
-        own = _digests(identity)
+        own = digests(identity)
         last = {one.record["root"]: one for one in new}
         places = dict[int, int]()
         for one in new:
@@ -187,7 +186,7 @@ class Study:
             "metric": one.value,
             "settings": one.params,
             "why": str(one.user_attrs.get(_WHY, ""))[:_LONGEST_REASON],
-            _IDENTITY: _digests(self._study.user_attrs.get(_IDENTITY, {})),
+            _IDENTITY: digests(self._study.user_attrs.get(_IDENTITY, {})),
         }
 
     def _refuse_another(self, before: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
@@ -240,7 +239,7 @@ class Study:
             begun = self._counted()
             if begun >= most:
                 return None
-            self._study.sampler = _sampler(_hashed(self._seed, begun, worker))
+            self._study.sampler = _sampler(hashed(self._seed, begun, worker))
             asked = self._study.ask(self._distributions)
         self._open[asked.number] = asked
         values = {name: self._space[name].value(asked.params[name]) for name in self._space}
@@ -360,22 +359,6 @@ def _distribution(one: Any) -> "optuna.distributions.BaseDistribution":
         return optuna.distributions.IntDistribution(int(one.low), int(one.high), one.log, step)
     step_ = None if one.step is None else float(one.step)
     return optuna.distributions.FloatDistribution(float(one.low), float(one.high), one.log, step_)
-
-
-def _hashed(*numbers: int) -> int:
-    """Make one seed of several numbers.
-
-    >>> _hashed(0, 1) == _hashed(0, 1), _hashed(0, 1) == _hashed(1, 0)
-    (True, False)
-    """
-    digest = hashlib.sha256(json.dumps(numbers).encode()).digest()
-    return int.from_bytes(digest[:4], "little")
-
-
-def _digests(values: Mapping[str, Any]) -> dict[str, str]:
-    """Shorten values, so that they can be told apart: a tag of MLflow's holds little."""
-    digested = {name: json.dumps(value, sort_keys=True).encode() for name, value in values.items()}
-    return {name: hashlib.sha256(one).hexdigest()[:12] for name, one in digested.items()}
 
 
 def _refuse_mlflows(url: str) -> None:

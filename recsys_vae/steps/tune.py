@@ -1,6 +1,5 @@
 """tune: settings of a recipe are searched, and the best are trained with and registered."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -20,6 +19,7 @@ from recsys_vae.files import atomic_file, check_replaceable
 from recsys_vae.models.zoo import CONTENTS as MODEL_CONTENTS
 from recsys_vae.splitting import Split, load_split
 from recsys_vae.steps.alone import LOCK, alone
+from recsys_vae.steps.digests import digest
 from recsys_vae.steps.recipes import Recipe, merged
 from recsys_vae.steps.search import as_settings, start_values
 from recsys_vae.steps.study import Best, Study
@@ -139,7 +139,7 @@ def tune(options: TuneOptions, say: Say = lambda _line: None) -> Tuned:
         out.mkdir(parents=True, exist_ok=True)
         with alone(out):
             identity = _identity(options, parts)
-            name = options.study or f"{recipe.label}-{_digest(identity)}"
+            name = options.study or f"{recipe.label}-{digest(identity)[:8]}"
             search = Search(
                 recipe=recipe,
                 split=options.split,
@@ -280,10 +280,6 @@ def _identity(options: TuneOptions, parts: Split) -> dict[str, Any]:
         "metric": options.metric,
         "seed": options.seed,
     }
-
-
-def _digest(identity: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _storage(options: TuneOptions) -> str:
