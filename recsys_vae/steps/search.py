@@ -16,7 +16,6 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from scipy.stats import qmc
 
 from recsys_vae.errors import InputError
 from recsys_vae.models.closed_form import ArrayRecommender
@@ -232,6 +231,8 @@ def drawn(space: Space, count: int, seed: int) -> list[dict[str, Any]]:
     >>> drawn({"latent": Range(low=1, high=8), "loss": Choice(values=("a", "b"))}, 2, seed=0)
     [{'latent': 6, 'loss': 'a'}, {'latent': 2, 'loss': 'b'}]
     """
+    from scipy.stats import qmc  # takes longer to import than most verbs to answer
+
     if not space:
         return []
     shares = qmc.Halton(len(space), rng=np.random.default_rng(seed)).random(count)
