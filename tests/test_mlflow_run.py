@@ -55,7 +55,7 @@ def test_a_days_work_goes_through_entry_points_alone(run: Run, tmp_path: Path) -
     line = {"data": tmp_path / "ratings.csv", "recipes": "ease,mult-vae", "out": tmp_path / "out"}
     line["set"] = "mult-vae.training.epochs=2; mult-vae.hidden=[16]; mult-vae.latent=4"
     said = entry("main", **line)
-    assert "split: made" in said
+    assert "split: begun" in said
     said = entry("main", **line, k=5)
     assert said.count(": reused") == 5
     split, model = tmp_path / "out" / "split", tmp_path / "out" / "models" / "ease"

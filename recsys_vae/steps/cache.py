@@ -138,22 +138,22 @@ class StepCache:
     ) -> str:
         """Say why a step must be done (again), or nothing."""
         if self._fresh:
-            return "made, because of --fresh"
+            return "begun, because of --fresh"
         if record is None:
-            return "made"
+            return "begun"
         before = record["depends"]
         changed = [key for key in sorted({*before, *wanted}) if before.get(key) != wanted.get(key)]
         if changed:
             shown = [_change(key, before.get(key), wanted.get(key)) for key in changed[:3]]
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-            return f"made again, because {', '.join(shown)}{more} changed"
+            return f"begun anew, because {', '.join(shown)}{more} changed"
         for path in outputs:
             relative = str(path.relative_to(self._root))
             if not path.exists() or content_sum(path) != record["outputs"].get(relative):
                 gone = "was changed" if path.exists() else "is gone"
-                return f"made again, because {path} {gone}"
+                return f"begun anew, because {path} {gone}"
         if not run_exists(record["run_id"]):
-            return f"made again, because MLflow run {record['run_id']} is gone"
+            return f"begun anew, because MLflow run {record['run_id']} is gone"
         return ""
 
 
