@@ -24,6 +24,7 @@ from recsys_vae.ranking.topn import (
     check_finite,
     check_length,
     joined,
+    rows_from,
 )
 
 _MULTIPLIED: Final = 1 << 25
@@ -102,7 +103,8 @@ class GatedShortlist:
         lists = []
         for start in range(0, n_users, at_once):
             rows = slice(start, min(start + at_once, n_users))
-            lists += self._some(users.of(rows), given[rows], k)
+            with rows_from(start):
+                lists += self._some(users.of(rows), given[rows], k)
         return joined(lists, k)
 
     def _some(self, users: GatedScores, given: csr_array, k: int) -> list[TopN]:
@@ -121,7 +123,8 @@ class GatedShortlist:
         for start in range(0, n_users, at_once):
             rows = slice(start, min(start + at_once, n_users))
             own = users.of(rows)
-            lists.append(self._few(own, given[rows], rough_BI[rows], base_B[rows], k))
+            with rows_from(start):
+                lists.append(self._few(own, given[rows], rough_BI[rows], base_B[rows], k))
         return lists
 
     def _few(
@@ -142,6 +145,7 @@ class GatedShortlist:
 
         ahead = contenders_of(iter([(self._numbers_I, rough_BI)]), 1, foremost)
         error_B, highest_B = errors
+        check_finite(highest_B[:, None])
         open_B = error_B > _LOOSEST
         error_B = error_B.clamp(max=_LOOSEST)
         gate = users.gate

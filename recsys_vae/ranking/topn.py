@@ -3,7 +3,8 @@
 Legend: B users in the block, I items, K list length.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -187,6 +188,23 @@ def check_finite(scores_BI: npt.NDArray[np.float32] | torch.Tensor) -> None:
     for row in doubtful.tolist():
         if not torch.isfinite(numbers_BI[row]).all():
             raise NotFiniteError(f"{row} of the block", row)
+
+
+@contextmanager
+def rows_from(first: int) -> Iterator[None]:
+    """Count the row that an error names from the start of the block whose part it was found in.
+
+    Args:
+        first: row of the block that the part begins with.
+
+    Raises:
+        NotFiniteError: as within, with the row of the block.
+    """
+    try:
+        yield
+    except NotFiniteError as error:
+        row = first + error.row
+        raise NotFiniteError(f"{row} of the block", row) from error
 
 
 def best(scores_BI: npt.NDArray[np.float32], k: int) -> TopN:

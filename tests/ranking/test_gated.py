@@ -123,6 +123,28 @@ def test_what_is_not_finite_is_refused() -> None:
         shortlist.rank(users, nobody, 11)
 
 
+def test_who_is_not_finite_is_named_in_whatever_part_of_the_block(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gated, "_MOST_USERS", 4)
+    monkeypatch.setattr(gated, "_ADDED", 20)
+    users = mixture(11, 10, 4, 0)
+    users = replace(users, given=csr_array(np.ones((11, 10), np.float32)))
+    users.given.data[users.given.indptr[7] : users.given.indptr[8]] = np.nan
+    shortlist = GatedShortlist(users.logits.weight_IH, users.logits.bias_I)
+    with pytest.raises(NotFiniteError, match="user 7 of the block"):
+        shortlist.rank(users, csr_array((11, 10), dtype=np.float32), 2)
+
+
+def test_logits_that_overflow_are_refused() -> None:
+    weight_IH, bias_I = torch.full((50, 2), 3e38), torch.zeros(50)
+    nothing = csr_array((3, 50), dtype=np.float32)
+    path_II = csr_array((50, 50), dtype=np.float32)
+    users = GatedScores(LinearScores(torch.ones(3, 2), weight_IH, bias_I), nothing, path_II, 0.05)
+    with pytest.raises(NotFiniteError, match="user 0 of the block"):
+        GatedShortlist(weight_IH, bias_I).rank(users, nothing, 3)
+
+
 def test_nobody_gets_no_list() -> None:
     one = mixture(1, 10, 4, 0)
     users = GatedScores(
