@@ -35,6 +35,15 @@ class Validation(float):
         return type(self), (self.per_user,)
 
 
+def better(one: float, other: float) -> bool:
+    """Say whether one metric is higher than another; any number is better than none.
+
+    >>> better(0.2, 0.1), better(0.1, math.nan), better(math.nan, math.nan)
+    (True, True, False)
+    """
+    return one > other or (math.isnan(other) and not math.isnan(one))
+
+
 def clearly_better(one: float, other: float) -> bool:
     """Say whether a model is better than another by more than chance makes of few users.
 
@@ -50,10 +59,8 @@ def clearly_better(one: float, other: float) -> bool:
     >>> few[0] > few[1], clearly_better(*few), clearly_better(0.3, 0.2)
     (True, False, True)
     """
-    if math.isnan(other):
-        return not math.isnan(one)
-    if not (isinstance(one, Validation) and isinstance(other, Validation)):
-        return one > other
+    if not (isinstance(one, Validation) and isinstance(other, Validation)) or math.isnan(other):
+        return better(one, other)
     difference = one.per_user - other.per_user
     difference = difference[~np.isnan(difference)]
     if len(difference) < 2:

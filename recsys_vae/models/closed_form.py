@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 
 from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig, NotFittedError
-from recsys_vae.models.choosing import clearly_better
+from recsys_vae.models.choosing import better, clearly_better
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -81,7 +81,8 @@ class ArrayRecommender(ABC):
             self._config = config
             if self.relearns or not arrays:
                 # What was learned before may be large: it goes, unless it is the best so far.
-                self._items, self._arrays, arrays = None, {}, {}
+                self.forget()
+                arrays = {}
                 arrays = self.learn(train, options)
             self.restore(train.items, arrays)
             if validate is None:
@@ -90,11 +91,15 @@ class ArrayRecommender(ABC):
             if not chosen[1]:
                 first = metric
             if not chosen[1] or (
-                metric > best and (not self.reluctant or clearly_better(metric, first))
+                better(metric, best) and (not self.reluctant or clearly_better(metric, first))
             ):
                 best, chosen = metric, (config, arrays)
         self._config, arrays = chosen
         return self.restore(train.items, arrays)
+
+    def forget(self) -> None:
+        """Let go of what was learned; whoever keeps more than the arrays lets go of that, too."""
+        self._items, self._arrays = None, {}
 
     def _to_try(self) -> list[ModelConfig]:
         asked = self._asked.model_dump()

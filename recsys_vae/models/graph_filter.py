@@ -3,7 +3,7 @@
 Legend: B users in the batch, U training users, I items, K singular vectors.
 """
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 from pydantic import Field
@@ -14,6 +14,9 @@ from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig
 from recsys_vae.models.closed_form import ArrayRecommender, Arrays, join_parts, sparse_parts
 from recsys_vae.models.sparse_product import sparse_product
+
+_NOTHING: Final = 1e-6
+"""Singular value, of those within 0 and 1, that is 0 but for rounding."""
 
 
 class GraphFilterConfig(ModelConfig):
@@ -51,7 +54,7 @@ class GraphFilter(ArrayRecommender):
     def __init__(self, config: GraphFilterConfig | None = None) -> None:
         """Describe the model."""
         super().__init__(config or GraphFilterConfig())
-        self._gram_II: csr_array
+        self._gram_II = csr_array((0, 0), dtype=np.float32)
 
     def learn(self, train: Interactions, options: FitOptions) -> Arrays:
         """Normalise, multiply and take singular vectors."""
@@ -62,11 +65,12 @@ class GraphFilter(ArrayRecommender):
         normal_UI = csr_array(diags_array(scale_U) @ matrix_UI @ diags_array(scale_I))
         rank = min(self.config.model_dump()["rank"], min(normal_UI.shape) - 1)
         basis_IK = np.zeros((len(train.items), 0))
-        if rank > 0:
+        if rank > 0 and normal_UI.count_nonzero():
             # The space does not depend on the start of the search for it: no seed is needed.
             start = np.random.default_rng(0).standard_normal(min(normal_UI.shape))
-            _, _, basis_KI = svds(normal_UI, rank, v0=start, return_singular_vectors="vh")
-            basis_IK = basis_KI.T
+            _, value_K, basis_KI = svds(normal_UI, rank, v0=start, return_singular_vectors="vh")
+            # Of the vectors that nothing was found along, any would do, and none says anything.
+            basis_IK = basis_KI[value_K > _NOTHING].T
         gram_II = csr_array(normal_UI.T @ normal_UI).astype(np.float32)
         gram_II.sort_indices()
         return {
@@ -74,6 +78,11 @@ class GraphFilter(ArrayRecommender):
             "basis_IK": np.ascontiguousarray(basis_IK, dtype=np.float32),
             "degree_I": degree_I.astype(np.float32),
         }
+
+    def forget(self) -> None:
+        """Let go of what was learned."""
+        super().forget()
+        self._gram_II = csr_array((0, 0), dtype=np.float32)
 
     def restore(self, items: IdMap, arrays: Arrays) -> Self:
         """Take up what was learned; returns itself, ready to score."""
@@ -86,8 +95,10 @@ class GraphFilter(ArrayRecommender):
         arrays = self.arrays()
         basis_IK, root_I = arrays["basis_IK"], np.sqrt(arrays["degree_I"])
         weight = np.float32(self.config.model_dump()["low_pass"])
-        scaled_IK = basis_IK / np.maximum(root_I, np.float32(1e-6))[:, None]
-        scores: FloatMatrix = (given @ scaled_IK) @ basis_IK.T
+        taken = csr_array(given, dtype=np.float32)
+        # What nobody took in training says nothing.
+        inverse_I = np.divide(1, root_I, out=np.zeros_like(root_I), where=root_I > 0)
+        scores: FloatMatrix = (taken @ (basis_IK * inverse_I[:, None])) @ basis_IK.T
         scores *= weight * root_I
-        scores += sparse_product(csr_array(given, dtype=np.float32), self._gram_II).numpy()
+        scores += sparse_product(taken, self._gram_II).numpy()
         return scores

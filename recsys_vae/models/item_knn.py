@@ -14,13 +14,10 @@ from scipy.sparse import csr_array, diags_array
 from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig
 from recsys_vae.models.closed_form import ArrayRecommender, Arrays, join_parts, sparse_parts
+from recsys_vae.models.item_blocks import item_blocks
 from recsys_vae.models.sparse_product import sparse_product
 
 Weighting = Literal["cosine", "tf-idf", "bm25"]
-
-_BLOCK_ENTRIES = 2**23
-"""Similarities that are computed at once, a block of target items: some 100 MB, and as much again
-for each step that is taken with them."""
 
 
 class ItemKNNConfig(ModelConfig):
@@ -100,7 +97,7 @@ class ItemKNN(ArrayRecommender):
     def __init__(self, config: ItemKNNConfig | None = None) -> None:
         """Describe the model."""
         super().__init__(config or ItemKNNConfig())
-        self._similarity_II: csr_array
+        self._similarity_II = csr_array((0, 0), dtype=np.float32)
 
     def learn(self, train: Interactions, options: FitOptions) -> Arrays:
         """Find each item's most similar items, a block of items at a time."""
@@ -119,6 +116,11 @@ class ItemKNN(ArrayRecommender):
         # Rows stood for the items scored; a history picks rows of the items taken.
         similarity_II = csr_array(csr_array(by_target, shape).T)
         return sparse_parts("similarity_II", similarity_II)
+
+    def forget(self) -> None:
+        """Let go of what was learned."""
+        super().forget()
+        self._similarity_II = csr_array((0, 0), dtype=np.float32)
 
     def restore(self, items: IdMap, arrays: Arrays) -> Self:
         """Take up the similarities; returns itself, ready to score."""
@@ -145,7 +147,7 @@ def _similarities(matrix_UI: csr_array, config: ItemKNNConfig) -> Iterator[csr_a
     damping_U = np.maximum(lengths_U, 1.0) ** -(config.user_damping or 0.0)
     damped_UI = csr_array(diags_array(damping_U) @ weights_UI)
     as_source_I, as_target_I = norm_I**share, norm_I ** (1 - share)
-    for start, stop in _blocks(weights_IU, lengths_U):
+    for start, stop in item_blocks(weights_IU, lengths_U):
         block_JI = csr_array(weights_IU[start:stop] @ damped_UI)
         block_JI.sort_indices()
         target = np.repeat(np.arange(start, stop), np.diff(block_JI.indptr))
@@ -156,21 +158,6 @@ def _similarities(matrix_UI: csr_array, config: ItemKNNConfig) -> Iterator[csr_a
         block_JI.data /= np.where(below > 0, below, 1)
         block_JI.data[block_JI.indices == target] = 0
         yield block_JI
-
-
-def _blocks(
-    items_IU: csr_array, lengths_U: npt.NDArray[np.integer[Any]]
-) -> Iterator[tuple[int, int]]:
-    """Cut the items into runs whose similarities are few enough to be held at once."""
-    n_items = items_IU.shape[0]
-    steps = np.concatenate([[0], np.cumsum(lengths_U[items_IU.indices])])[items_IU.indptr]
-    most = np.minimum(np.diff(steps), n_items).cumsum()
-    start = 0
-    while start < n_items:
-        before = most[start - 1] if start else 0
-        stop = max(int(np.searchsorted(most, before + _BLOCK_ENTRIES, "right")), start + 1)
-        yield start, stop
-        start = stop
 
 
 def _largest(block_JI: csr_array, count: int) -> npt.NDArray[np.bool_]:

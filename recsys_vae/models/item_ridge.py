@@ -9,7 +9,10 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.sparse import csr_array, diags_array
+from scipy.sparse import csr_array, diags_array, vstack
+
+from recsys_vae.errors import InputError
+from recsys_vae.models.item_blocks import item_blocks
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -58,6 +61,9 @@ def item_ridge(
 
     Returns:
         weights_II, float32: row i holds what taking item i adds to the score of every item.
+
+    Raises:
+        InputError: the ridge is too small for float32.
     """
     degree_U = np.maximum(np.asarray(matrix_UI.sum(axis=1), dtype=np.float64), _NOBODY)
     active_U = degree_U[degree_U > _NOBODY]
@@ -98,7 +104,12 @@ def _solve(among_CKK: FloatArray, with_CK: FloatArray, ridge: float) -> FloatArr
     """Solve the normal equations of a batch; what is no neighbour has a row of zeros there."""
     left_CKK = torch.from_numpy(among_CKK)
     left_CKK.diagonal(dim1=1, dim2=2).add_(ridge)
-    lower_CKK = torch.linalg.cholesky(left_CKK)
+    lower_CKK, failed_C = torch.linalg.cholesky_ex(left_CKK)
+    if failed_C.any():
+        raise InputError(
+            "setting 'ridge' is too small for these data (items are too much alike to be told "
+            "apart in float32): give a larger one"
+        )
     right_CK1 = torch.from_numpy(with_CK)[:, :, None]
     weight: FloatArray = torch.cholesky_solve(right_CK1, lower_CKK)[:, :, 0].numpy()
     return weight
@@ -121,11 +132,28 @@ class _Gram(Protocol):
 
 
 def _gram(scaled_UI: csr_array) -> _Gram:
-    gram_II = csr_array(scaled_UI.T @ scaled_UI).astype(np.float32)
-    gram_II.sort_indices()
-    n_items = gram_II.shape[0]
-    dense = gram_II.nnz > _DENSE_SHARE * n_items**2 and 4 * n_items**2 <= _DENSE_BYTES
-    return _DenseGram(gram_II.toarray()) if dense else _SparseGram(gram_II)
+    """Multiply, some items at a time: sums in float64, held as float32."""
+    n_items = int(scaled_UI.shape[1])
+    scaled_IU = csr_array(scaled_UI.T)
+    fits = 4 * n_items**2 <= _DENSE_BYTES
+    rows: list[csr_array] = []
+    gram_II: FloatArray | None = None
+    for start, stop in item_blocks(scaled_IU, np.diff(scaled_UI.indptr)):
+        rows.append(csr_array(scaled_IU[start:stop] @ scaled_UI).astype(np.float32))
+        entries = sum(block_JI.nnz for block_JI in rows)
+        if gram_II is None and fits and entries > _DENSE_SHARE * n_items**2:
+            gram_II = np.zeros((n_items, n_items), dtype=np.float32)
+        if gram_II is not None:
+            begin = stop - sum(block_JI.shape[0] for block_JI in rows)
+            for block_JI in rows:
+                block_JI.toarray(out=gram_II[begin : begin + block_JI.shape[0]])
+                begin += block_JI.shape[0]
+            rows = []
+    if gram_II is not None:
+        return _DenseGram(gram_II)
+    sparse_II = csr_array(vstack(rows, format="csr"))
+    sparse_II.sort_indices()
+    return _SparseGram(sparse_II)
 
 
 class _DenseGram:

@@ -17,7 +17,7 @@ from torch import Tensor
 from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.autoencoder import NeuralRecommender
 from recsys_vae.models.base import FitOptions, FloatMatrix, Recommender
-from recsys_vae.models.choosing import clearly_better
+from recsys_vae.models.choosing import better, clearly_better
 from recsys_vae.models.closed_form import join_parts, sparse_parts
 from recsys_vae.models.gated_scores import GatedScores
 from recsys_vae.models.mult_vae import MultVAEConfig, MultVAENetwork
@@ -166,7 +166,7 @@ class LinearVAE(NeuralRecommender):
             metric = validate(self)
             if gate == _GATES[0]:
                 first = best = metric
-            elif metric > best and clearly_better(metric, first):
+            elif better(metric, best) and clearly_better(metric, first):
                 best, chosen = metric, gate
         self._take(self._linear_vae.model_copy(update={"gate": chosen}))
 

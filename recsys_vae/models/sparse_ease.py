@@ -63,12 +63,17 @@ class SparseEASE(ArrayRecommender):
     def __init__(self, config: SparseEASEConfig | None = None) -> None:
         """Describe the model."""
         super().__init__(config or SparseEASEConfig())
-        self._weights_II: csr_array
+        self._weights_II = csr_array((0, 0), dtype=np.float32)
 
     def learn(self, train: Interactions, options: FitOptions) -> Arrays:
         """Solve the regressions."""
         weights_II = item_ridge(train.matrix, **self.config.model_dump())
         return sparse_parts("weights_II", weights_II)
+
+    def forget(self) -> None:
+        """Let go of what was learned."""
+        super().forget()
+        self._weights_II = csr_array((0, 0), dtype=np.float32)
 
     def restore(self, items: IdMap, arrays: Arrays) -> Self:
         """Take up what was learned; returns itself, ready to score."""

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
-from recsys_vae.interactions import Interactions
+from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions, Recommender
 from recsys_vae.models.graph_filter import GraphFilter, GraphFilterConfig
 from tests.conftest import Checkerboard
@@ -38,6 +39,29 @@ def test_scores_are_those_of_a_dense_decomposition(rank: int, low_pass: float) -
 def test_a_rank_beyond_the_data_is_cut(checkerboard: Checkerboard) -> None:
     model = GraphFilter(GraphFilterConfig(rank=1_000)).fit(checkerboard.train, FitOptions())
     assert model.arrays()["basis_IK"].shape == (24, 23)
+
+
+def test_what_nobody_took_says_nothing_and_what_is_alike_gives_no_vector() -> None:
+    rng = np.random.default_rng(0)
+    dense_UI = np.zeros((400, 300), np.float32)
+    dense_UI[:, :100] = rng.random((400, 100)) < 0.03
+    dense_UI[:, 100:200] = dense_UI[:, :100]
+    train = Interactions(IdMap.of(range(400)), IdMap.of(range(300)), csr_array(dense_UI))
+    model = GraphFilter(GraphFilterConfig(rank=256, low_pass=0.3)).fit(train, FitOptions())
+    assert model.arrays()["basis_IK"].shape == (300, 100)
+    given = np.zeros((2, 300), np.float32)
+    given[:, [1, 5, 9]] = 1
+    given[1, 280] = 1
+    scores = model.score(csr_array(given))
+    assert np.array_equal(scores[0], scores[1])
+    assert scores[0].max() > 0.1
+
+
+def test_without_a_positive_entry_all_scores_are_0() -> None:
+    nothing = csr_array((np.zeros(4, np.float32), ([0, 1, 2, 2], [0, 1, 2, 0])), shape=(3, 4))
+    train = Interactions(IdMap.of(range(3)), IdMap.of(range(4)), nothing)
+    model = GraphFilter(GraphFilterConfig()).fit(train, FitOptions())
+    assert not model.score(csr_array(np.ones((1, 4), np.float32))).any()
 
 
 def test_one_user_is_enough(small: Interactions) -> None:

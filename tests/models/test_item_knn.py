@@ -8,7 +8,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from recsys_vae.interactions import IdMap, Interactions
-from recsys_vae.models import item_knn
+from recsys_vae.models import item_blocks
 from recsys_vae.models.base import FitOptions, Recommender
 from recsys_vae.models.item_knn import ItemKNN, ItemKNNConfig
 from tests.contract import RecommenderContract
@@ -153,7 +153,7 @@ def test_how_many_similarities_are_held_at_once_does_not_matter(
 ) -> None:
     train = made_up(60, 25, 0.2, 3)
     expected = _cosine(4).fit(train, FitOptions()).arrays()
-    monkeypatch.setattr(item_knn, "_BLOCK_ENTRIES", entries)
+    monkeypatch.setattr(item_blocks, "_ENTRIES", entries)
     found = _cosine(4).fit(train, FitOptions()).arrays()
     assert found.keys() == expected.keys()
     assert all(np.array_equal(found[name], expected[name]) for name in found)

@@ -1,17 +1,26 @@
 """Sparse EASE keeps the contract, and solves each item's regression on its nearest items."""
 
+import gc
+import math
+import weakref
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import given as generated
 from hypothesis import strategies as st
-from scipy.sparse import vstack
+from scipy.sparse import csr_array, vstack
 
+from recsys_vae.errors import InputError
+from recsys_vae.interactions import Interactions
+from recsys_vae.models import item_blocks
 from recsys_vae.models import item_ridge as solver
 from recsys_vae.models.base import FitOptions, Recommender
+from recsys_vae.models.closed_form import Arrays
 from recsys_vae.models.ease import EASE, EASEConfig
 from recsys_vae.models.item_ridge import item_ridge
 from recsys_vae.models.sparse_ease import SparseEASE, SparseEASEConfig
+from tests.conftest import Checkerboard
 from tests.contract import RecommenderContract
 from tests.models.made_up import made_up
 
@@ -69,7 +78,8 @@ def test_every_column_is_the_ridge_regression_of_an_item_on_its_nearest(
     matrix *= rng.uniform(0.5, 1.5, matrix.shape)
     given = type(train.matrix)(matrix)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(solver, "_DENSE_SHARE", 0.0 if dense else 1.0)
+        patch.setattr(solver, "_DENSE_SHARE", 0.1 if dense else 1.0)
+        patch.setattr(item_blocks, "_ENTRIES", 30)
         found = item_ridge(
             given,
             ridge=ridge,
@@ -130,3 +140,34 @@ def test_users_without_items_change_nothing() -> None:
         for one in (more, matrix)
     )
     assert np.array_equal(with_them, without)
+
+
+def test_a_ridge_too_small_for_items_that_are_alike_is_refused_with_a_sentence() -> None:
+    alike = csr_array(np.ones((5, 3), np.float32))
+    with pytest.raises(InputError, match="setting 'ridge' is too small for these data"):
+        item_ridge(alike, ridge=1e-7, neighbours=2, damping=0.0)
+
+
+def test_no_more_than_the_best_model_is_held_while_another_is_learned(
+    checkerboard: Checkerboard,
+) -> None:
+    learned: list[weakref.ref[object]] = []
+    held: list[int] = []
+
+    class Watched(SparseEASE):
+        def learn(self, train: Interactions, options: FitOptions) -> Arrays:
+            gc.collect()
+            held.append(sum(one() is not None for one in learned))
+            arrays = super().learn(train, options)
+            learned.append(weakref.ref(arrays["weights_II.data"]))
+            return arrays
+
+    metrics = iter([0.5, 0.4, 0.3, 0.2])
+    Watched().fit(checkerboard.train, FitOptions(validate=lambda _: next(metrics)))
+    assert held == [0, 1, 1, 1]
+
+
+def test_a_first_candidate_without_a_metric_is_left(checkerboard: Checkerboard) -> None:
+    metrics = iter([math.nan, 0.5, 0.6, 0.1])
+    model = SparseEASE().fit(checkerboard.train, FitOptions(validate=lambda _: next(metrics)))
+    assert model.config.model_dump()["ridge"] == 180
