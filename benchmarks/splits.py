@@ -75,7 +75,11 @@ def main(arguments: list[str] | None = None) -> None:
         results = options.out / f"results-{seed}"
         leaderboard(
             LeaderboardOptions(
-                split=folder, recipes=options.recipes.split(","), metrics=METRICS, out=results
+                split=folder,
+                recipes=options.recipes.split(","),
+                metrics=METRICS,
+                trials=options.trials,
+                out=results,
             )
         )
         found.append(read_entries([(str(results), results / "evaluation")]))
@@ -112,6 +116,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder that 'ingest' wrote")
     parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--recipes", default="pipelines/recipes/small")
+    parser.add_argument(
+        "--trials", type=int, default=0, help="candidates of every model; default: its recipe's"
+    )
     parser.add_argument("--table", type=Path, help="Markdown file to write")
     parser.add_argument("--out", type=Path, required=True, help="folder to work in")
     return parser

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from scipy.sparse import csr_array
 
 from recsys_vae.errors import InputError
@@ -20,9 +20,24 @@ FloatMatrix = npt.NDArray[np.float32]
 
 
 class ModelConfig(BaseModel):
-    """Hyper-parameters of a model: frozen, by keyword, unknown keys refused."""
+    """Hyper-parameters of a model: frozen, by keyword, unknown keys refused.
+
+    Of a table of settings, such as `training`, what is not given is the model's own default.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over_own_tables(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        tables = {
+            name: field.default.model_dump(exclude_unset=True) | given[name]
+            for name, field in cls.model_fields.items()
+            if isinstance(field.default, BaseModel) and isinstance(given.get(name), dict)
+        }
+        return {**given, **tables}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,13 +82,13 @@ class LinearVAEConfig(MultVAEConfig):
 
     def planned(self, n_users: int) -> Self:
         """Write down the epochs of a training on so many users, unless they were given."""
-        if "training" in self.model_fields_set:
-            return self
         per_epoch = -(-n_users // self.training.users_per_step(n_users))
         epochs = min(max(round(_STEPS / per_epoch), _FEWEST_EPOCHS), _MOST_EPOCHS)
-        each = max(1, epochs // _VALIDATIONS)
-        training = self.training.model_copy(update={"epochs": epochs, "validate_every": each})
-        return self.model_copy(update={"training": training})
+        if "epochs" in self.training.model_fields_set:
+            epochs = self.training.epochs
+        planned = {"epochs": epochs, "validate_every": max(1, epochs // _VALIDATIONS)}
+        rest = {name: planned[name] for name in planned.keys() - self.training.model_fields_set}
+        return self.model_copy(update={"training": self.training.model_copy(update=rest)})
 
 
 class LinearVAE(NeuralRecommender):
@@ -119,7 +119,7 @@ class LinearVAE(NeuralRecommender):
 
     def __init__(self, config: LinearVAEConfig | None = None) -> None:
         """Describe the model."""
-        self._linear_vae = config or LinearVAEConfig()
+        self._linear_vae = self._asked = config or LinearVAEConfig()
         self._path_II = csr_array((0, 0), dtype=np.float32)
         super().__init__(self._linear_vae)
 
@@ -146,8 +146,8 @@ class LinearVAE(NeuralRecommender):
 
     def fit(self, train_data: Interactions, options: FitOptions) -> Self:
         """Solve the path, train the VAE beside it, and choose the weight of the two."""
-        path = SparseEASE(self._linear_vae.path()).fit(train_data, options)
-        asked = self._linear_vae.planned(len(train_data.users))
+        path = SparseEASE(self._asked.path()).fit(train_data, options)
+        asked = self._asked.planned(len(train_data.users))
         asked = asked.model_copy(update={"ridge": path.config.model_dump()["ridge"]})
         self._path_II = path.weights
         # While it trains it is judged with the weight that is asked for, or the usual one.

@@ -47,7 +47,9 @@ class TrainingConfig(BaseModel):
         description="MiB that may be held per user and item of a batch; does not change results "
         "beyond rounding",
     )
-    validate_every: int = Field(default=1, ge=1, description="epochs between validations")
+    validate_every: int = Field(
+        default=1, ge=1, description="epochs between validations; the last is always validated"
+    )
 
     def until(self, epoch: int) -> Self:
         """Give what trains to an epoch as before, and stops there."""

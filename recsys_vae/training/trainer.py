@@ -219,7 +219,8 @@ class Trainer:
 
     def _validate(self) -> tuple[float | None, bool]:
         validate, world = self._run.validate, self._plan.world
-        if validate is None or self._epoch % self._config.validate_every:
+        last = self._epoch == self._config.epochs
+        if validate is None or (self._epoch % self._config.validate_every and not last):
             return None, False
         self._module.eval()
         metric = world.from_leader(validate() if world.leads else math.nan)

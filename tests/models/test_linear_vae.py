@@ -140,6 +140,22 @@ def test_few_users_do_not_move_the_gate_and_many_do(n_users: int, chosen: float)
     assert model.config.gate == chosen
 
 
+def test_fitted_again_it_chooses_again() -> None:
+    train, asked = _split().train, []
+    model = LinearVAE(_config(ridge=60.0, gate=None))
+    model.fit(train, FitOptions(device="cpu", validate=Judged({1.0: 0.9}, 20_000)))
+    assert model.config.gate == 1.0
+    again = Judged({0.2: 0.9}, 20_000)
+
+    def validate(one: Recommender) -> float:
+        asked.append(one.config.model_dump()["gate"])
+        return again(one)
+
+    model.fit(train, FitOptions(device="cpu", validate=validate))
+    assert {0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0} <= set(asked)
+    assert model.config.gate == 0.2
+
+
 @pytest.mark.parametrize(
     ("n_users", "epochs", "each"),
     [(100, 100, 6), (5_000, 50, 3), (29_858, 17, 1), (10_000_000, 15, 1)],
@@ -155,4 +171,9 @@ def test_a_training_that_was_given_is_left_alone() -> None:
     config = LinearVAEConfig(training=TrainingConfig(epochs=3))
     assert config.planned(1_000) == config
     made = make_model("linear-vae", {"training": {"epochs": 3}})
-    assert made.config.model_dump()["training"]["epochs"] == 3
+    training = made.config.training
+    # Of what was not given the model's own defaults stay.
+    assert (training.epochs, training.lr_schedule, training.learning_rate) == (3, "cosine", 2e-3)
+    one = make_model("linear-vae", {"training": {"weight_decay": 0.5}}).config.planned(5_000)
+    assert (one.training.epochs, one.training.validate_every) == (50, 3)
+    assert (one.training.weight_decay, one.training.lr_schedule) == (0.5, "cosine")

@@ -178,9 +178,9 @@ def test_without_validation_the_last_weights_stay() -> None:
     assert _same(module.state_dict(), watch.weights[-1])
 
 
-def test_validation_happens_every_so_many_epochs_without_gradients_of_training() -> None:
-    watch = _run(Toy(), metrics=[0.1, 0.2], epochs=5, validate_every=2)
-    assert [record.validation for record in watch.records] == [None, 0.1, None, 0.2, None]
+def test_validation_happens_every_so_many_epochs_and_at_the_end() -> None:
+    watch = _run(Toy(), metrics=[0.1, 0.2, 0.3], epochs=5, validate_every=2)
+    assert [record.validation for record in watch.records] == [None, 0.1, None, 0.2, 0.3]
 
 
 def test_the_module_is_validated_and_left_in_evaluation_mode() -> None:
