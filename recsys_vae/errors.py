@@ -1,4 +1,4 @@
-"""The one exception that means: what was asked for or handed in cannot be used."""
+"""The exception that means: what was asked for or handed in cannot be used."""
 
 
 class InputError(ValueError):
@@ -11,6 +11,10 @@ class InputError(ValueError):
     ...
     recsys_vae.errors.InputError: ratings.csv has no column 'user': name it with --user-column
     """
+
+
+class UnusableSettingsError(InputError):
+    """Settings of a model with which these data cannot be learned: others may do."""
 
 
 def reason(error: BaseException) -> str:

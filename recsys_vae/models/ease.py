@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from scipy.sparse import csc_array, csr_array
 
-from recsys_vae.errors import InputError
+from recsys_vae.errors import UnusableSettingsError
 from recsys_vae.interactions import Interactions
 from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig
 from recsys_vae.models.closed_form import ArrayRecommender, Arrays
@@ -89,7 +89,7 @@ def _inverse(gram_II: FloatMatrix, ridge: float) -> FloatMatrix:
     failed = torch.empty((), dtype=torch.int32)
     torch.linalg.cholesky_ex(matrix_II, out=(matrix_II, failed))
     if int(failed):
-        raise InputError(
+        raise UnusableSettingsError(
             f"model 'ease', setting 'ridge': {ridge} is too small for these data (the matrix "
             "cannot be inverted in float32): give a larger one"
         )

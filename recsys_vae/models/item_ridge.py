@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array, diags_array, vstack
 
-from recsys_vae.errors import InputError
+from recsys_vae.errors import UnusableSettingsError
 from recsys_vae.models.item_blocks import item_blocks
 
 FloatArray = npt.NDArray[np.float32]
@@ -63,7 +63,7 @@ def item_ridge(
         weights_II, float32: row i holds what taking item i adds to the score of every item.
 
     Raises:
-        InputError: the ridge is too small for float32.
+        UnusableSettingsError: the ridge is too small for float32.
     """
     degree_U = np.maximum(np.asarray(matrix_UI.sum(axis=1), dtype=np.float64), _NOBODY)
     active_U = degree_U[degree_U > _NOBODY]
@@ -106,7 +106,7 @@ def _solve(among_CKK: FloatArray, with_CK: FloatArray, ridge: float) -> FloatArr
     left_CKK.diagonal(dim1=1, dim2=2).add_(ridge)
     lower_CKK, failed_C = torch.linalg.cholesky_ex(left_CKK)
     if failed_C.any():
-        raise InputError(
+        raise UnusableSettingsError(
             "setting 'ridge' is too small for these data (items are too much alike to be told "
             "apart in float32): give a larger one"
         )

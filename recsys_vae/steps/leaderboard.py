@@ -19,6 +19,7 @@ from recsys_vae.steps.judged import Judged, read_entries, save_judged
 from recsys_vae.steps.leaderboard_fits import Fit, LeaderboardOptions, Say, Work
 from recsys_vae.steps.leaderboard_table import write_table
 from recsys_vae.steps.recipes import Recipe, merged, read_recipe
+from recsys_vae.steps.search import start_values
 from recsys_vae.tracking.runs import step_run
 from recsys_vae.training.device import choose_device
 
@@ -61,7 +62,7 @@ def leaderboard(options: LeaderboardOptions, say: Say = lambda _line: None) -> C
     choose_device(options.device)
     recipes = _recipes(options.recipes)
     for recipe in recipes:
-        _check_settings(recipe)
+        _check_settings(recipe, searched=options.trials > 0)
     with ExitStack() as stack, step_run("leaderboard", system_metrics=True) as run:
         parts = load_split(options.split)
         _claim(options, parts)
@@ -101,8 +102,10 @@ def _recipes(references: Sequence[str]) -> list[Recipe]:
     return recipes
 
 
-def _check_settings(recipe: Recipe) -> None:
+def _check_settings(recipe: Recipe, *, searched: bool) -> None:
     try:
+        if searched:
+            start_values(recipe.model, recipe.settings, recipe.search)
         for candidate in recipe.candidates or ({},):
             make_model(recipe.model, merged(recipe.settings, candidate))
     except InputError as error:

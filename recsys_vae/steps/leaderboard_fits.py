@@ -1,10 +1,7 @@
 """The fits of a leaderboard: settings chosen on validation, lists kept, nothing done twice."""
 
 import math
-import platform
-import resource
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +11,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from recsys_vae.errors import InputError, reason
+from recsys_vae.errors import InputError, UnusableSettingsError, reason
 from recsys_vae.evaluation.evaluate import mean_metric, ranked
 from recsys_vae.evaluation.measures import ALL_LENGTHS
 from recsys_vae.files import atomic_file, read_json, write_json
@@ -23,6 +20,7 @@ from recsys_vae.models.base import FitOptions, Recommender
 from recsys_vae.models.zoo import make_model
 from recsys_vae.ranking import TopN
 from recsys_vae.splitting import FoldIn, Split
+from recsys_vae.steps.cost import Spent, forget_peak, peak_mb
 from recsys_vae.steps.leaderboard_table import Fitted
 from recsys_vae.steps.recipes import Recipe, merged
 from recsys_vae.steps.search import drawn
@@ -171,7 +169,9 @@ class Work:
                     break
                 self._say(f"{recipe.label}: candidate {number + 1} {candidate or ''}".rstrip())
                 folder.mkdir(parents=True, exist_ok=True)
-                write_json(path, {**asked, **self._candidate(recipe, settings, seed, unfinished)})
+                alone = len(candidates) == 1
+                tested = self._candidate(recipe, settings, seed, unfinished, alone=alone)
+                write_json(path, {**asked, **tested})
             _clear(unfinished)
             found = _known(path, _CANDIDATE)
             if any(found.get(name, value) != value for name, value in asked.items()):
@@ -179,12 +179,16 @@ class Work:
                     f"{path} was made with other settings than recipe {recipe.label} has now "
                     f"(model, seed and all): delete {folder}, or give another --out"
                 )
-            self._say(
-                f"{recipe.label}: validation {found['validation']:.4f} {candidate or ''}".rstrip()
-            )
+            what = found.get("why") or f"validation {found['validation']:.4f}"
+            self._say(f"{recipe.label}: {what} {candidate or ''}".rstrip())
             tried.append(found)
-        # What gives scores that are not finite, and so no metric, is never the best.
+        # What could not be learned or gives scores that are not finite is never the best.
         best = max(tried, key=lambda one: (not math.isnan(one["validation"]), one["validation"]))
+        if "why" in best:
+            raise InputError(
+                f"recipe {recipe.label}: none of {len(tried)} candidates could be learned "
+                f"({best['why']}): change the recipe, and delete {folder}"
+            )
         seconds = sum(one["seconds"] for one in tried)
         return {**best, "seconds": seconds, "candidates": len(tried)}
 
@@ -199,26 +203,34 @@ class Work:
     def _over(self, seconds: list[float]) -> bool:
         """Say whether another candidate would be beyond the budget."""
         budget = self._options.budget
-        return bool(seconds) and budget is not None and sum(seconds) + max(seconds) > budget
+        return bool(seconds) and budget is not None and sum(seconds[1:]) + max(seconds) > budget
 
     def _candidate(
-        self, recipe: Recipe, settings: dict[str, Any], seed: int, unfinished: Path
+        self, recipe: Recipe, settings: dict[str, Any], seed: int, unfinished: Path, *, alone: bool
     ) -> dict[str, Any]:
+        """Judge one candidate; one among several may fail, and then says why."""
+        spent = Spent(_spent(unfinished))
         model = make_model(recipe.model, settings)
         options = FitOptions(
             seed=seed,
             device=self._options.device,
             validate=self._validate,
+            on_epoch=spent.epoch,
             progress=True,
             checkpoint=unfinished,
         )
-        started = time.perf_counter()
-        model.fit(self._parts.train, options)
-        seconds = time.perf_counter() - started
+        try:
+            model.fit(self._parts.train, options)
+            validation = self._validate(model)
+        except (UnusableSettingsError, MemoryError) as error:
+            if alone:
+                raise
+            failed = {"validation": math.nan, "settings": settings, "seconds": spent.seconds()}
+            return {**failed, "why": str(error) or "there was too little memory"}
         return {
-            "validation": self._validate(model),
+            "validation": validation,
             "settings": model.settled().model_dump(mode="json"),
-            "seconds": seconds,
+            "seconds": spent.seconds(),
         }
 
     def _fit(
@@ -226,22 +238,25 @@ class Work:
     ) -> None:
         self._say(f"{recipe.label}: fit with the chosen settings, seed {seed}")
         model = make_model(recipe.model, asked["settings"])
+        data = self._learned_from()
+        unfinished = lists.parent / f"unfinished-{seed}"
+        unfinished.parent.mkdir(parents=True, exist_ok=True)
+        spent = Spent(_spent(unfinished))
         options = FitOptions(
             seed=seed,
             device=self._options.device,
+            on_epoch=spent.epoch,
             progress=True,
-            checkpoint=lists.parent / f"unfinished-{seed}",
+            checkpoint=unfinished,
         )
-        data = self._learned_from()
-        _forget_peak()
-        started = time.perf_counter()
+        forget_peak()
         model.fit(data, options)
-        seconds = time.perf_counter() - started
+        seconds = spent.seconds()
         # What was known of other lists must not stand beside these, wherever this stops.
         facts.unlink(missing_ok=True)
         self._rank(model, lists)
         settings = model.config.model_dump(mode="json")
-        known = {"settings": settings, "seconds": seconds, "peak_mb": _peak_mb(), "k": self._k}
+        known = {"settings": settings, "seconds": seconds, "peak_mb": peak_mb(), "k": self._k}
         write_json(facts, {"asked": asked, **known})
 
     def _learned_from(self) -> Interactions:
@@ -292,23 +307,11 @@ def _some_users(fold: FoldIn) -> FoldIn:
     return FoldIn(fold.given.rows(drawn), fold.held_out.rows(drawn))
 
 
-def _clear(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+def _spent(unfinished: Path) -> Path:
+    """Give the file that remembers the seconds of an unfinished fit."""
+    return unfinished.with_name(f"{unfinished.name}-seconds.json")
 
 
-def _forget_peak() -> None:
-    """Begin to measure memory anew, where the system can."""
-    if platform.system() == "Linux":
-        try:
-            Path("/proc/self/clear_refs").write_text("5")
-        except OSError:
-            return
-
-
-def _peak_mb() -> float:
-    """Give the most memory that was held since `_forget_peak`, in MB."""
-    if platform.system() == "Linux":
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+def _clear(unfinished: Path) -> None:
+    shutil.rmtree(unfinished, ignore_errors=True)
+    _spent(unfinished).unlink(missing_ok=True)

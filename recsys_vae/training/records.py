@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from recsys_vae.errors import InputError
+from recsys_vae.errors import UnusableSettingsError
 from recsys_vae.nn.noise import Noise
 from recsys_vae.nn.sparse_linear import SparseBatch
 
@@ -111,5 +111,5 @@ class RunContext:
     identity: Mapping[str, str] | None = None
 
 
-class DivergenceError(InputError):
+class DivergenceError(UnusableSettingsError):
     """The loss or the validation metric is no finite number any more."""

@@ -16,7 +16,9 @@ from recsys_vae.errors import InputError
 from recsys_vae.splitting import load_split
 from recsys_vae.splitting.split import FoldIn, Split
 from recsys_vae.steps import leaderboard_fits
+from recsys_vae.steps.cost import Spent
 from recsys_vae.steps.leaderboard import LeaderboardOptions, leaderboard
+from recsys_vae.training.records import EpochRecord
 from tests.conftest import made_up_ratings, tracking_store
 
 TWO = 'model = "ease"\n[[candidates]]\nridge = 1.0\n[[candidates]]\nridge = 1000.0\n'
@@ -186,3 +188,61 @@ def test_what_the_test_asks_for_is_never_learned_from() -> None:
     with pytest.raises(InputError, match="validation holds what the test asks for"):
         leaking.with_validation()
     assert len(parts.with_validation()) == len(parts.train) + len(parts.validation.held_out)
+
+
+SEARCHED = 'model = "ease"\nridge = 5.0\n[search]\n'
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        ("ridge = {low = -50.0, high = 60.0}", "greater than 0"),
+        ("rige = {low = 1.0, high = 60.0}", "no such setting"),
+    ],
+)
+def test_a_space_that_cannot_be_searched_is_refused_before_the_first_fit(
+    space: str, said: str
+) -> None:
+    with pytest.raises(InputError, match=f"recipe it: .*{said}"):
+        run("space", SEARCHED + space, trials=4)
+    assert not Path("space").exists()
+
+
+def test_a_candidate_that_diverges_is_one_without_a_metric() -> None:
+    steep = VAE + "learning_rate = 0.001\n[search.training]\nlearning_rate = [0.001, 1e30]\n"
+    assert len(run("steep", steep, trials=4)) == 5
+    found = [known(f"steep/fits/it/candidate-{number}.json") for number in range(4)]
+    rates = [one["asked"]["training"]["learning_rate"] for one in found]
+    assert ["why" in one for one in found] == [rate > 1 for rate in rates]
+    assert any("learning_rate" in one.get("why", "") for one in found)
+    assert known("steep/fits/it/seed-0.json")["settings"]["training"]["learning_rate"] == 0.001
+    assert run("steep", steep, trials=4) == []
+
+
+def test_candidates_that_all_diverge_are_told_with_the_reason() -> None:
+    one = "[[candidates]]\ntraining = {learning_rate = 1e30}\n"
+    recipe = VAE.replace("[training]", f"{one}{one.replace('30', '31')}[training]")
+    with pytest.raises(InputError, match="recipe it: none of 2 candidates could be learned"):
+        run("hopeless", recipe)
+
+
+def test_the_seconds_of_an_interrupted_fit_are_those_of_all_attempts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe = VAE.replace("epochs = 1", "epochs = 4\npatience = 0\nvalidate_every = 4")
+    epoch = Spent.epoch
+
+    def interrupted(self: Spent, record: EpochRecord) -> None:
+        epoch(self, record)
+        if record.epoch == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Spent, "epoch", interrupted)
+    monkeypatch.setattr(Spent, "seconds", lambda self: self._before + 100.0)
+    with pytest.raises(KeyboardInterrupt):
+        run("broken", recipe)
+    monkeypatch.setattr(Spent, "epoch", epoch)
+    run("broken", recipe)
+    # Two attempts of a hundred seconds each.
+    assert known("broken/fits/it/seed-0.json")["seconds"] == 200.0
+    assert not list(Path("broken/fits/it").glob("unfinished*"))
