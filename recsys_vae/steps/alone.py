@@ -1,4 +1,4 @@
-"""One process a folder."""
+"""One process a folder, or whatever else must not be changed by two."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,16 +19,30 @@ def alone(out: Path) -> Iterator[None]:
     Raises:
         InputError: another one does.
     """
+    remedy = f"another process is working in {out}: wait for it, or give another --out"
+    with alone_at(out / LOCK, remedy):
+        yield
+
+
+@contextmanager
+def alone_at(path: Path, sentence: str) -> Iterator[None]:
+    """Keep other processes from what a file stands for.
+
+    Args:
+        path: the file, which stays.
+        sentence: what to say where another process is there.
+
+    Raises:
+        InputError: another one is.
+    """
     if not leads_here():
         yield
         return
     try:
-        lock = FileLock(out / LOCK, timeout=0)
+        lock = FileLock(path, timeout=0)
         lock.acquire()
     except Timeout as error:
-        raise InputError(
-            f"another process is working in {out}: wait for it, or give another --out"
-        ) from error
+        raise InputError(sentence) from error
     try:
         yield
     finally:

@@ -96,7 +96,8 @@ class Range(BaseModel):
         if step is None:
             return self.low + share * (self.high - self.low)
         steps = math.floor((self.high - self.low) / step + 1e-9) + 1
-        return self.low + step * math.floor(share * steps)
+        # Sums of steps such as 0.1 may end a rounding error above the highest value.
+        return min(self.low + step * math.floor(share * steps), self.high)
 
     def __str__(self) -> str:
         """Write it for a sentence."""

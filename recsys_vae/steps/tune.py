@@ -5,7 +5,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,7 @@ from recsys_vae.evaluation.measures import ACCURACY, parse_metric
 from recsys_vae.files import atomic_file, check_replaceable
 from recsys_vae.models.zoo import CONTENTS as MODEL_CONTENTS
 from recsys_vae.splitting import Split, load_split
-from recsys_vae.steps.alone import LOCK, alone
+from recsys_vae.steps.alone import LOCK, alone, alone_at
 from recsys_vae.steps.digests import digest
 from recsys_vae.steps.recipes import Recipe, merged
 from recsys_vae.steps.search import as_settings, start_values
@@ -36,6 +37,8 @@ RECIPE: Final = "best.toml"
 _STUDY_FILE: Final = "study.db"
 _UNFINISHED: Final = "unfinished"
 _ASKING: Final = ".asking"
+_QUOTES: Final = frozenset("'\"`")
+"""What MLflow's filters cannot look for."""
 CONTENTS: Final = (
     MODEL, f"{MODEL}.unfinished", TRIALS, RECIPE, f"{_STUDY_FILE}*", _UNFINISHED, LOCK, _ASKING
 )  # fmt: skip
@@ -132,14 +135,18 @@ def tune(options: TuneOptions, say: Say = lambda _line: None) -> Tuned:
         )
     choose_device(options.device)
     check_register_name(options.register)
+    if options.study is None and _QUOTES & set(recipe.label):
+        raise InputError(f"recipe {recipe.label}: rename the file so that no quote is in its name")
+    if _QUOTES & set(options.study or ""):
+        raise InputError(f"--study {options.study}: give a name without quotes")
     check_replaceable(out, CONTENTS)
     check_replaceable(out / MODEL, MODEL_CONTENTS)
     with step_run("tune") as run:
         parts = load_split(options.split)
         out.mkdir(parents=True, exist_ok=True)
-        with alone(out):
-            identity = _identity(options, parts)
-            name = options.study or f"{recipe.label}-{digest(identity)[:8]}"
+        identity = _identity(options, parts)
+        name = options.study or f"{recipe.label}-{digest(identity)[:8]}"
+        with alone(out), _alone_with(_storage(options), name):
             search = Search(
                 recipe=recipe,
                 split=options.split,
@@ -295,6 +302,26 @@ def _storage(options: TuneOptions) -> str:
     if path.startswith("sqlite:///"):
         return f"{path.removesuffix('.db')}.studies.db"
     return f"sqlite:///{options.out / _STUDY_FILE}"
+
+
+@contextmanager
+def _alone_with(storage: str, study: str) -> Iterator[None]:
+    """Keep other searches from the study, where its database is a file: they would end its trials.
+
+    Raises:
+        InputError: another search goes on.
+    """
+    database = Path(storage.removeprefix("sqlite:///").partition("?")[0])
+    is_file = storage.startswith("sqlite:///") and not database.is_dir()
+    if not is_file or not database.parent.is_dir():
+        yield
+        return
+    sentence = (
+        f"another process is searching in study {study} of {database}: wait for it, or give "
+        "another --study"
+    )
+    with alone_at(database.with_name(f"{database.name}.{digest(study)[:8]}.lock"), sentence):
+        yield
 
 
 def _cores() -> int:

@@ -167,13 +167,18 @@ def test_the_default_training_has_about_a_thousand_steps(
     assert (planned.epochs, planned.validate_every) == (epochs, each)
 
 
+def _made(training: dict[str, float]) -> LinearVAEConfig:
+    config = make_model("linear-vae", {"training": training}).config
+    assert isinstance(config, LinearVAEConfig)
+    return config
+
+
 def test_a_training_that_was_given_is_left_alone() -> None:
     config = LinearVAEConfig(training=TrainingConfig(epochs=3))
     assert config.planned(1_000) == config
-    made = make_model("linear-vae", {"training": {"epochs": 3}})
-    training = made.config.training
+    training = _made({"epochs": 3}).training
     # Of what was not given the model's own defaults stay.
     assert (training.epochs, training.lr_schedule, training.learning_rate) == (3, "cosine", 2e-3)
-    one = make_model("linear-vae", {"training": {"weight_decay": 0.5}}).config.planned(5_000)
+    one = _made({"weight_decay": 0.5}).planned(5_000)
     assert (one.training.epochs, one.training.validate_every) == (50, 3)
     assert (one.training.weight_decay, one.training.lr_schedule) == (0.5, "cosine")

@@ -47,6 +47,11 @@ def test_whole_ends_mean_whole_numbers() -> None:
 def test_steps_count_from_low() -> None:
     grid = Range(low=1, high=9, step=4)
     assert [one for one in range(1, 10) if grid.holds(one)] == [1, 5, 9]
+    tenths = Range(low=0.0, high=0.3, step=0.1)
+    assert [tenths.at(share) for share in (0.0, 0.3, 0.6, 0.99)] == pytest.approx(
+        [0, 0.1, 0.2, 0.3]
+    )
+    assert tenths.at(0.99) <= 0.3
 
 
 def test_lists_are_choices_like_any_other() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import mlflow
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from recsys_vae.cli import main
 from recsys_vae.errors import InputError
@@ -36,6 +37,15 @@ hidden = [[8], [8, 4]]
 [search.training]
 learning_rate = {low = 1e-5, high = 1e-1, log = true}
 """
+LINEAR = """
+model = "linear-vae"
+hidden = [4]
+latent = 2
+ridge = 60.0
+gate = 0.05
+[search.training]
+weight_decay = {low = 0.0, high = 0.1}
+"""
 EASE = 'model = "ease"\nridge = 100.0\n[search]\nridge = {low = 1.0, high = 5000.0, log = true}\n'
 
 
@@ -47,7 +57,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> It
         main(["ingest", "--data", "ratings.csv", "--out", "data"])
         main(["split", "--data", "data", "--out", "split"])
         Path("vae.toml").write_text(VAE)
-        Path("ease.toml").write_text(EASE)
+        for name in ("ease.toml", "o'neil.toml"):
+            Path(name).write_text(EASE)
         yield folder
 
 
@@ -214,6 +225,8 @@ def test_with_a_remote_store_the_study_lies_in_out(monkeypatch: pytest.MonkeyPat
         (["--recipe", "mult-vae"], "recipe mult-vae has nothing to search: add a table"),
         (["--recipe", "ease.toml", "--metric", "coverage@10"], "--metric coverage@10 does not say"),
         (["--recipe", "ease.toml", "--set", "ridge=0.5"], "recipe ease, setting 'ridge' is 0.5"),
+        (["--recipe", "ease.toml", "--study", "it's"], "--study it's: give a name without quotes"),
+        (["--recipe", "o'neil.toml"], "recipe o'neil: rename the file so that no quote is in"),
         (["--recipe", "ease.toml", "--storage", "."], "--storage .* cannot be used"),
         (["--recipe", "ease.toml", "--storage", "mlflow.db"], "is a database of MLflow.s"),
     ],
@@ -226,6 +239,24 @@ def test_what_cannot_be_searched_is_refused(
     assert ended.value.code == 2
     found = capsys.readouterr().err.strip().splitlines()[-1]
     assert re.search(says, found), found
+
+
+def test_a_study_that_another_process_searches_in_is_refused_whatever_the_folder() -> None:
+    own = Path("taken-studies.db")
+    tuned("taken", trials=1, study="taken", storage=str(own))
+    (path,) = own.parent.glob(f"{own.name}.*.lock")
+    with FileLock(path), pytest.raises(InputError, match="another process is searching in study"):
+        tuned("taken-elsewhere", trials=1, study="taken", storage=str(own))
+    done = tuned("taken-elsewhere", trials=1, study="taken", storage=str(own))
+    assert done.counts["finished"] == 1
+
+
+def test_the_first_trial_has_the_model_s_own_training() -> None:
+    Path("linear.toml").write_text(LINEAR)
+    done = tuned("linear", "linear.toml", trials=1)
+    params = mlflow.get_run(done.table["run"][0]).data.params
+    assert params["model.training.lr_schedule"] == "cosine"
+    assert params["model.training.learning_rate"] == "0.002"
 
 
 def test_the_winner_s_recipe_trains() -> None:
