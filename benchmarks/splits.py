@@ -19,7 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from recsys_vae.evaluation.comparison import Comparison, Entry, compare
+from recsys_vae.files import read_json
+from recsys_vae.interactions import load_interactions
 from recsys_vae.splitting import StrongOptions
+from recsys_vae.steps.ingest import INTERACTIONS
 from recsys_vae.steps.judged import read_entries
 from recsys_vae.steps.leaderboard import LeaderboardOptions, leaderboard
 from recsys_vae.steps.leaderboard_table import (
@@ -66,12 +69,20 @@ def times_ahead(splits: Sequence[Sequence[Entry]], metric: str) -> dict[str, int
 
 def main(arguments: list[str] | None = None) -> None:
     """Split, fit, judge, and print the result."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.splits < 1:
+        parser.error("--splits must be at least 1")
+    fingerprint = load_interactions(options.data / INTERACTIONS).fingerprint
     found = []
     for seed in range(options.splits):
         folder = options.out / f"split-{seed}"
         if not (folder / "split.json").is_file():
             split(data=options.data, out=folder, options=StrongOptions(seed=seed))
+        if _source(folder) != fingerprint:
+            parser.error(
+                f"{folder} was made from other data than {options.data}: give another --out"
+            )
         results = options.out / f"results-{seed}"
         leaderboard(
             LeaderboardOptions(
@@ -94,6 +105,12 @@ def main(arguments: list[str] | None = None) -> None:
     print(json.dumps({"splits": options.splits, METRICS[0]: own.to_dict(), "ahead": ahead}))
 
 
+def _source(folder: Path) -> str:
+    """Give the fingerprint of the data that a split was made from."""
+    description = read_json(folder / "split.json", what="a split", remedy="delete its folder")
+    return str(description.get("source_fingerprint"))
+
+
 def _write(options: argparse.Namespace, comparison: Comparison, ahead: dict[str, int]) -> None:
     rows = mean_rows(comparison.leaderboard, METRICS)
     shown = [{"model": row["model"], "ahead": str(ahead[row["model"]]),
@@ -107,6 +124,7 @@ def _write(options: argparse.Namespace, comparison: Comparison, ahead: dict[str,
         "",
         *markdown_table(difference_rows(comparison)),
     ]
+    options.table.parent.mkdir(parents=True, exist_ok=True)
     options.table.write_text("\n".join(lines) + "\n", "utf-8")
 
 

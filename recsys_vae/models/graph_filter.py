@@ -98,7 +98,8 @@ class GraphFilter(ArrayRecommender):
         taken = csr_array(given, dtype=np.float32)
         # What nobody took in training says nothing.
         inverse_I = np.divide(1, root_I, out=np.zeros_like(root_I), where=root_I > 0)
-        scores: FloatMatrix = (taken @ (basis_IK * inverse_I[:, None])) @ basis_IK.T
+        scaled = csr_array(taken * inverse_I)
+        scores: FloatMatrix = (scaled @ basis_IK) @ basis_IK.T
         scores *= weight * root_I
         scores += sparse_product(taken, self._gram_II).numpy()
         return scores

@@ -185,7 +185,7 @@ def _weights(matrix_UI: csr_array, config: ItemKNNConfig) -> csr_array:
         return weights_UI
     total_I = np.asarray(weights_UI.sum(axis=0))
     b, k1 = config.bm25_length, config.bm25_saturation
-    length = 1 - b + b * total_I / total_I.mean()
+    length = 1 - b + b * total_I / (total_I.mean() or 1)
     x = weights_UI.data
     weights_UI.data = x * (k1 + 1) / (k1 * length[weights_UI.indices] + x) * idf
     return weights_UI

@@ -1,7 +1,7 @@
 """leaderboard: settings chosen on validation, models fitted and judged; stopped and continued."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +13,7 @@ from recsys_vae.evaluation.measures import ACCURACY, Metric, parse_metric, parse
 from recsys_vae.files import check_replaceable, read_json, write_json
 from recsys_vae.models.zoo import make_model
 from recsys_vae.splitting import Split, load_split
-from recsys_vae.steps.alone import alone
+from recsys_vae.steps.alone import LOCK, alone
 from recsys_vae.steps.judged import CONTENTS as JUDGED_CONTENTS
 from recsys_vae.steps.judged import Judged, read_entries, save_judged
 from recsys_vae.steps.leaderboard_fits import Fit, LeaderboardOptions, Say, Work
@@ -65,8 +65,8 @@ def leaderboard(options: LeaderboardOptions, say: Say = lambda _line: None) -> C
         _check_settings(recipe, searched=options.trials > 0)
     with ExitStack() as stack, step_run("leaderboard", system_metrics=True) as run:
         parts = load_split(options.split)
-        _claim(options, parts)
-        stack.enter_context(alone(options.out))
+        stack.enter_context(_alone_in(options.out))
+        _claim(options.out / _IDENTITY, options, parts)
         run.params("leaderboard", {"recipes": ",".join(one.label for one in recipes)})
         run.params("leaderboard", {"choose_by": options.choose_by, "refit": options.refit})
         run.dataset(parts.train, "train", "train")
@@ -112,26 +112,36 @@ def _check_settings(recipe: Recipe, *, searched: bool) -> None:
         raise InputError(f"recipe {recipe.label}: {error}") from error
 
 
-def _claim(options: LeaderboardOptions, parts: Split) -> None:
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Take the folder, unless it holds something else or another process works there."""
+    check_replaceable(out / _EVALUATION, JUDGED_CONTENTS)
+    if not (out / _IDENTITY).is_file():
+        check_replaceable(out, (LOCK, f".{_IDENTITY}.*"))
+        out.mkdir(parents=True, exist_ok=True)
+    with alone(out):
+        yield
+
+
+def _claim(path: Path, options: LeaderboardOptions, parts: Split) -> None:
     """Refuse a folder with results of something else; write down whose results these will be."""
     identity = {
         "train": parts.train.fingerprint,
         "validation": parts.validation.held_out.fingerprint,
+        "validation_given": parts.validation.given.fingerprint,
         "test": parts.test.held_out.fingerprint,
+        "test_given": parts.test.given.fingerprint,
         "choose_by": options.choose_by,
         "refit": options.refit,
     }
-    path = options.out / _IDENTITY
-    check_replaceable(options.out / _EVALUATION, JUDGED_CONTENTS)
-    if path.is_file():
-        before = read_json(path, what="a leaderboard", remedy=_REMEDY)
-        wrong = next((name for name, value in identity.items() if before.get(name) != value), None)
-        if wrong is not None:
-            raise InputError(f"{options.out} holds results of another '{wrong}': {_REMEDY}")
+    if not path.is_file():
+        write_json(path, identity)
         return
-    check_replaceable(options.out, ())
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_json(path, identity)
+    before = read_json(path, what="a leaderboard", remedy=_REMEDY)
+    # Of a folder from before a name was written down nothing is known of it.
+    wrong = next((one for one, value in identity.items() if before.get(one, value) != value), None)
+    if wrong is not None:
+        raise InputError(f"{options.out} holds results of another '{wrong}': {_REMEDY}")
 
 
 def _judged(fits: Sequence[Fit], parts: Split, asked: Sequence[Metric]) -> Iterator[Judged]:
