@@ -24,8 +24,8 @@ class ArrayRecommender(ABC):
     candidates: ClassVar[tuple[dict[str, Any], ...]] = ({},)
     """Settings to choose among on validation where they are None in the config; the first of them
     holds where nothing validates."""
-    relearns: ClassVar[bool] = True
-    """Whether candidates differ in what is learned; otherwise they differ in the scoring only."""
+    scoring: ClassVar[frozenset[str]] = frozenset()
+    """Settings on which nothing depends that is learned, but the scores."""
 
     reluctant: ClassVar[bool] = False
     """Whether the first candidate is left only for what is clearly better than it."""
@@ -75,15 +75,16 @@ class ArrayRecommender(ABC):
         validate = options.validate if len(tried) > 1 else None
         arrays: Arrays = {}
         first = best = -np.inf
+        learned: ModelConfig | None = None
         chosen = tried[0], arrays
         for config in tried if validate else tried[:1]:
             # Scoring, and the saved model, need the settings that were fitted with.
             self._config = config
-            if self.relearns or not arrays:
+            if learned is None or not self._learn_alike(config, learned):
                 # What was learned before may be large: it goes, unless it is the best so far.
                 self.forget()
                 arrays = {}
-                arrays = self.learn(train, options)
+                arrays, learned = self.learn(train, options), config
             self.restore(train.items, arrays)
             if validate is None:
                 return self
@@ -100,6 +101,10 @@ class ArrayRecommender(ABC):
     def forget(self) -> None:
         """Let go of what was learned; whoever keeps more than the arrays lets go of that, too."""
         self._items, self._arrays = None, {}
+
+    def _learn_alike(self, one: ModelConfig, other: ModelConfig) -> bool:
+        asked = one.model_dump(exclude=set(self.scoring))
+        return asked == other.model_dump(exclude=set(self.scoring))
 
     def _to_try(self) -> list[ModelConfig]:
         asked = self._asked.model_dump()

@@ -69,8 +69,13 @@ class FoldedRecommender(ArrayRecommender):
         return LinearScores(
             torch.from_numpy(users_BF),
             torch.from_numpy(factors_IF),
-            torch.from_numpy(arrays["item_bias_I"]),
+            torch.from_numpy(self.bias()),
         )
+
+    def bias(self) -> npt.NDArray[np.float32]:
+        """Give what is added to the scores of an item, (I,)."""
+        bias_I: npt.NDArray[np.float32] = self.arrays()["item_bias_I"]
+        return bias_I
 
     def score(self, given: csr_array) -> FloatMatrix:
         """Fold the users in and multiply: scores_BI."""

@@ -49,7 +49,7 @@ class GraphFilter(ArrayRecommender):
     candidates: ClassVar[tuple[dict[str, Any], ...]] = tuple(
         {"low_pass": weight} for weight in (0.3, 0.0, 0.1, 1.0, 3.0)
     )
-    relearns: ClassVar[bool] = False
+    scoring: ClassVar[frozenset[str]] = frozenset({"low_pass"})
 
     def __init__(self, config: GraphFilterConfig | None = None) -> None:
         """Describe the model."""

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 from scipy.sparse import csr_array, csr_matrix
+from scipy.stats import spearmanr
 
+from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions, Recommender
 from recsys_vae.models.bpr import BPR, BPRConfig
+from recsys_vae.models.closed_form import Arrays
 from recsys_vae.models.factors import features, fold_in_map
 from recsys_vae.models.logistic_mf import LogisticMF, LogisticMFConfig
 from tests.conftest import Checkerboard
@@ -55,7 +58,7 @@ def test_folded_in_users_are_scored_as_the_library_scores_them(
     if kind == "bpr":
         settings = {"factors": 4, "regularization": 0.05, "learning_rate": 0.1, "iterations": 50}
         library = BayesianPersonalizedRanking(**settings, num_threads=1, random_state=0)
-        model = BPR(BPRConfig.model_validate(settings))
+        model = BPR(BPRConfig.model_validate({**settings, "popularity": 0.0}))
     else:
         settings = {"factors": 4, "regularization": 0.6, "learning_rate": 1.0, "iterations": 30}
         library = LogisticMatrixFactorization(**settings, num_threads=1, random_state=0)
@@ -71,3 +74,48 @@ def test_folded_in_users_are_scored_as_the_library_scores_them(
         # Users with the same history differ by the negatives that were drawn for them; a history
         # of the other colour correlates negatively.
         assert np.corrcoef(mine, theirs)[0, 1] > 0.95
+
+
+def _by_popularity(n_users: int, n_items: int) -> Interactions:
+    """Make users who take items by their popularity alone, of which the first have most."""
+    share_I = 0.5 / np.arange(1, n_items + 1) ** 0.7
+    taken_UI = np.random.default_rng(0).random((n_users, n_items)) < share_I
+    matrix = csr_array(taken_UI.astype(np.float32))
+    return Interactions(IdMap.of(range(n_users)), IdMap.of(range(n_items)), matrix)
+
+
+def test_what_negatives_by_popularity_take_from_popular_items_is_given_back() -> None:
+    train = _by_popularity(2_000, 40)
+    users_I = train.matrix.sum(axis=0)
+    ranks = {}
+    for weight in (0.0, 1.0):
+        config = BPRConfig(factors=1, regularization=0.01, iterations=60, popularity=weight)
+        model = BPR(config).fit(train, FitOptions(seed=0))
+        scores_I = model.score(train.matrix[:500]).mean(axis=0)
+        ranks[weight] = spearmanr(scores_I, users_I).statistic
+    # What everybody takes as likely as anybody is to be ranked by how likely that is.
+    assert ranks[1.0] > 0.9
+    assert ranks[0.0] < 0.5
+
+
+def test_the_weight_of_popularity_is_chosen_without_descending_again(
+    checkerboard: Checkerboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned: list[float] = []
+    learn = BPR.learn
+
+    def counted(self: BPR, train: Interactions, options: FitOptions) -> Arrays:
+        learned.append(self.config.model_dump()["regularization"])
+        return learn(self, train, options)
+
+    monkeypatch.setattr(BPR, "learn", counted)
+
+    def validate(model: Recommender) -> float:
+        config = model.config.model_dump()
+        return 1.0 if (config["regularization"], config["popularity"]) == (0.003, 0.5) else 0.0
+
+    model = BPR(BPRConfig(factors=2, iterations=2))
+    model.fit(checkerboard.train, FitOptions(validate=validate))
+    assert learned == [0.001, 0.0001, 0.0003, 0.003, 0.01]
+    assert (model.config.model_dump()["regularization"]) == 0.003
+    assert (model.config.model_dump()["popularity"]) == 0.5
