@@ -97,5 +97,5 @@ class BPR(FoldedRecommender):
     def bias(self) -> npt.NDArray[np.float32]:
         """Give what is added to the scores of an item, (I,): b + w log n, n at least 1."""
         users_I = np.maximum(self.arrays()["item_users_I"], 1)
-        weight = self.config.model_dump()["popularity"]
+        weight: float = self.config.model_dump()["popularity"]
         return super().bias() + (weight * np.log(users_I)).astype(np.float32)
