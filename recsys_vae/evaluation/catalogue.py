@@ -30,50 +30,55 @@ class Catalogue:
 
     Attributes:
         counts_I: how many training users took each item.
-        n_users: how many training users there are.
-        vectors_ID: unit vectors (0 for items nobody took) whose products are the similarities of
-            items, for diversity.
+        train_UI: what they took.
+        features_IF: (I, F) features of the items, such as genres, to tell similar items by; None:
+            by the training users they have in common.
 
     Raises:
         ValueError: the parts do not fit together.
     """
 
     counts_I: npt.NDArray[np.int64]
-    n_users: int
-    vectors_ID: npt.NDArray[np.float32]
+    train_UI: csr_array
+    features_IF: csr_array | None = None
 
     def __post_init__(self) -> None:
         """Check the shapes."""
-        if len(self.vectors_ID) != len(self.counts_I):
-            raise ValueError("the items must have one count and one vector each")
+        if self.features_IF is not None and self.features_IF.shape[0] != len(self.counts_I):
+            raise ValueError("the items must have one count and one row of features each")
 
     @classmethod
     def of(cls, train: Interactions, features_IF: csr_array | None = None) -> Self:
-        """Describe the items of the training interactions.
-
-        Args:
-            train: what models learned from.
-            features_IF: (I, F) features of the items, such as genres, to tell similar items by;
-                None: by the training users they have in common.
-
-        Returns:
-            The description. Similarity by common users is the cosine of the items' columns,
-            computed from 256 random signs a user: each product lies within about 1/16 (one
-            standard deviation) of the cosine, means over lists much closer. With at most 256
-            training users it is exact.
-
-            Source: D. Achlioptas, Database-friendly Random Projections, JCSS 66(4), 2003.
-        """
+        """Describe the items of the training interactions, what models learned from."""
         matrix_UI = train.matrix
-        ones = np.ones(matrix_UI.nnz, dtype=np.float32)
-        binary_UI = csr_array((ones, matrix_UI.indices, matrix_UI.indptr), shape=matrix_UI.shape)
         counts_I = np.bincount(matrix_UI.indices, minlength=matrix_UI.shape[1]).astype(np.int64)
-        if features_IF is not None:
-            vectors = features_IF.toarray().astype(np.float32)
+        return cls(counts_I, matrix_UI, features_IF)
+
+    @property
+    def n_users(self) -> int:
+        """How many training users there are."""
+        return int(self.train_UI.shape[0])
+
+    @cached_property
+    def vectors_ID(self) -> npt.NDArray[np.float32]:  # noqa: N802 # shape suffix
+        """Unit vectors (0 for items nobody took) whose products are the similarities of items.
+
+        Similarity by common users is the cosine of the items' columns, computed from 256 random
+        signs a user: each product lies within about 1/16 (one standard deviation) of the cosine,
+        means over lists much closer. With at most 256 training users it is exact.
+
+        They are made when they are first asked for: few measures need them, and of a million items
+        they take 1 GB.
+
+        Source: D. Achlioptas, Database-friendly Random Projections, JCSS 66(4), 2003.
+        """
+        if self.features_IF is not None:
+            vectors_ID: npt.NDArray[np.float32] = self.features_IF.toarray().astype(np.float32)
         else:
-            vectors = _sketch(binary_UI)
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return cls(counts_I, int(matrix_UI.shape[0]), vectors / np.where(norms > 0, norms, 1))
+            vectors_ID = _sketch(self.train_UI)
+        norms = np.linalg.norm(vectors_ID, axis=1, keepdims=True)
+        vectors_ID /= np.where(norms > 0, norms, 1)
+        return vectors_ID
 
     @cached_property
     def share_I(self) -> npt.NDArray[np.float64]:  # noqa: N802 # shape suffix
@@ -105,7 +110,9 @@ class Catalogue:
         return group
 
 
-def _sketch(binary_UI: csr_array) -> npt.NDArray[np.float32]:
+def _sketch(matrix_UI: csr_array) -> npt.NDArray[np.float32]:
+    ones = np.ones(matrix_UI.nnz, dtype=np.float32)
+    binary_UI = csr_array((ones, matrix_UI.indices, matrix_UI.indptr), shape=matrix_UI.shape)
     n_users, n_items = binary_UI.shape
     if n_users <= _WIDTH:
         exact: npt.NDArray[np.float32] = np.ascontiguousarray(binary_UI.toarray().T)

@@ -121,6 +121,8 @@ def differences(
     if not pairs:
         return []
     all_UP = np.stack([one - other for one, other in pairs], axis=1)
+    # What lies within rounding is no difference.
+    all_UP[np.abs(all_UP) <= _ROUNDING] = 0.0
     judged_UP = ~np.isnan(all_UP)
     # A user who is left out has no difference, and a sign would not change it.
     filled_UP = np.where(judged_UP, all_UP, 0.0)

@@ -1,6 +1,8 @@
 """ALS: implicit matrix factorisation, with unseen users folded in."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -9,6 +11,7 @@ from pydantic import Field
 from scipy.sparse import csr_array, csr_matrix
 from threadpoolctl import threadpool_limits
 
+from recsys_vae.errors import UnusableSettingsError, reason
 from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig
 from recsys_vae.models.closed_form import ArrayRecommender, Arrays
@@ -55,8 +58,11 @@ class ALS(ArrayRecommender):
     def learn(self, train: Interactions, options: FitOptions) -> Arrays:
         """Alternate; the items' factors are kept, the training users' are not needed."""
         solver = self._new_solver(options.seed)
-        with threadpool_limits(limits=1, user_api="blas"):
+        with threadpool_limits(limits=1, user_api="blas"), _solvable():
             solver.fit(csr_matrix(train.matrix), show_progress=False)
+            # What scoring will do, with the factors that are final.
+            some = np.flatnonzero(np.diff(train.matrix.indptr))[:1]
+            solver.recalculate_user(np.arange(len(some)), csr_matrix(train.matrix[some]))
         return {"item_factors_IF": np.ascontiguousarray(solver.item_factors)}
 
     def restore(self, items: IdMap, arrays: Arrays) -> Self:
@@ -77,7 +83,7 @@ class ALS(ArrayRecommender):
     def linear_scores(self, given: csr_array) -> LinearScores:
         """Fold the users in; a user without history is all zeros."""
         factors_IF = self.arrays()["item_factors_IF"]
-        with threadpool_limits(limits=1, user_api="blas"):
+        with threadpool_limits(limits=1, user_api="blas"), _solvable():
             histories = csr_matrix(given, dtype=np.float32)
             factors_BF = self._solver.recalculate_user(np.arange(given.shape[0]), histories)
         zeros_I = torch.zeros(len(factors_IF))
@@ -87,3 +93,19 @@ class ALS(ArrayRecommender):
         """Fold the users in and multiply: scores_BI; a user without history scores 0."""
         scores: FloatMatrix = self.linear_scores(given).scores().numpy()
         return scores
+
+
+@contextmanager
+def _solvable() -> Iterator[None]:
+    """Turn the library's error of equations that have no solution into a sentence.
+
+    Raises:
+        UnusableSettingsError: there is no ridge, and more factors than the data tell apart.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise UnusableSettingsError(
+            f"model 'als', setting 'regularization': it is too small for these data "
+            f"({reason(error)}): give a larger one, or fewer factors"
+        ) from error

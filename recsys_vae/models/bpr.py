@@ -84,13 +84,15 @@ class BPR(FoldedRecommender):
                 **settings, num_threads=1, random_state=options.seed
             )
             solver.fit(csr_matrix(train.matrix), show_progress=False)
+        # The library draws from the stored entries, whatever their values.
+        users_I = np.bincount(train.matrix.indices, minlength=len(train.items))
         # The library keeps an item's bias behind its factors, and 1 behind a user's.
         width = settings["factors"]
         factors_IF = np.ascontiguousarray(solver.item_factors[:, :width])
         return {
             "item_factors_IF": factors_IF,
             "item_bias_I": np.ascontiguousarray(solver.item_factors[:, width]),
-            "item_users_I": np.asarray(train.matrix.sum(axis=0), dtype=np.float32),
+            "item_users_I": users_I.astype(np.float32),
             "fold_in_map": fold_in_map(train.matrix, solver.user_factors[:, :width], factors_IF),
         }
 

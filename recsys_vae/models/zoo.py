@@ -266,6 +266,17 @@ def trained_seed(folder: Path) -> int | None:
     return seed if isinstance(seed, int) else None
 
 
+def trained_on(folder: Path) -> str | None:
+    """Give the fingerprint of the interactions that the model was fitted to, if that is known.
+
+    Raises:
+        InputError: the folder is no model, or of another format version.
+    """
+    data = _manifest(folder).get("data")
+    train = data.get("train") if isinstance(data, dict) else None
+    return train if isinstance(train, str) else None
+
+
 def trained_counts(folder: Path) -> npt.NDArray[np.int64] | None:
     """Give how many training users took each item, if that was saved with the model."""
     with safe_open(folder / WEIGHTS, framework="np") as weights:

@@ -19,7 +19,7 @@ from recsys_vae.evaluation.segments import (
 )
 from recsys_vae.files import check_replaceable
 from recsys_vae.models.base import Recommender
-from recsys_vae.models.zoo import load_model, model_fingerprint, trained_seed
+from recsys_vae.models.zoo import load_model, model_fingerprint, trained_on, trained_seed
 from recsys_vae.splitting import FoldIn, load_split
 from recsys_vae.steps.attributes import attribute_name, attribute_segments
 from recsys_vae.steps.judged import (
@@ -91,7 +91,15 @@ def evaluate_models(
             )
             config = model.config.model_dump(mode="json")
             judged.append(
-                Judged(label, found.estimates(), found, model.name, config, trained_seed(folder))
+                Judged(
+                    label,
+                    found.estimates(),
+                    found,
+                    model.name,
+                    config,
+                    trained_seed(folder),
+                    train=trained_on(folder),
+                )
             )
         counts_I = np.bincount(parts.train.matrix.indices, minlength=len(parts.train.items))
         save_judged(

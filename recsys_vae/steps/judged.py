@@ -42,6 +42,7 @@ class Judged:
         name: of the kind of model.
         config: its hyper-parameters.
         seed: of the fit, if it is known.
+        train: fingerprint of what it was fitted to, if that is known.
         group: what fits with several seeds are called together; None: as the model.
     """
 
@@ -52,6 +53,7 @@ class Judged:
     config: dict[str, Any]
     seed: int | None
     group: str | None = None
+    train: str | None = None
 
 
 def metrics_table(judged: Sequence[Judged]) -> pd.DataFrame:
@@ -107,6 +109,7 @@ def save_judged(
                     "config": one.config,
                     "seed": one.seed,
                     "group": one.group,
+                    "train": one.train,
                     "checks": asdict(one.evaluation.checks),
                     "overall": one.evaluation.overall,
                 }
@@ -139,6 +142,7 @@ class _Read:
     config: str
     seed: int
     group: str | None
+    train: str | None
     users: "pd.Series[Any]"
     frame: pd.DataFrame
     overall: dict[str, float]
@@ -189,7 +193,8 @@ def _read(manifest: dict[str, Any], folder: Path, reference: str) -> list[_Read]
     read: list[_Read] = []
     for one in manifest["models"]:
         label, name, seed, group = one["label"], one["model"], one["seed"], one["group"]
-        for text in (label, name, group or ""):
+        train = one.get("train")
+        for text in (label, name, group or "", train or ""):
             if not isinstance(text, str):
                 raise TypeError(f"{text!r} is no name of a model")
         if label in [other.label for other in read]:
@@ -210,7 +215,8 @@ def _read(manifest: dict[str, Any], folder: Path, reference: str) -> list[_Read]
         if np.isinf(values.to_numpy()).any():
             raise ValueError(f"{PER_USER_FILE} has infinite values")
         config = str(sorted(one["config"].items()))
-        read.append(_Read(reference, label, name, config, seed or 0, group, users, values, overall))
+        fit = (label, name, config, seed or 0, group, train)
+        read.append(_Read(reference, *fit, users, values, overall))
     if not read:
         raise ValueError("it holds no model")
     return read
@@ -218,15 +224,15 @@ def _read(manifest: dict[str, Any], folder: Path, reference: str) -> list[_Read]
 
 def _grouped(found: Sequence[_Read], columns: list[str]) -> list[dict[int, _Read]]:
     """Put the fits of one model together, by seed; the same fit named twice counts once."""
-    groups: dict[tuple[str, str], list[dict[int, _Read]]] = {}
+    groups: dict[tuple[str, str, str | None], list[dict[int, _Read]]] = {}
     for one in found:
-        alike = groups.setdefault((one.group or one.name, one.config), [])
+        alike = groups.setdefault((one.group or one.name, one.config, one.train), [])
         for fits in alike:
             same = fits.setdefault(one.seed, one)
             if same is one or same.frame[columns].equals(one.frame[columns]):
                 break
         else:
-            # Of the same seed but not the same: fitted to other data, it is a model of its own.
+            # Of the same seed but not the same: it is a model of its own.
             alike.append({one.seed: one})
     return [fits for alike in groups.values() for fits in alike]
 

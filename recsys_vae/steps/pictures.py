@@ -1,5 +1,6 @@
 """What a person sees of a run at first: pictures, and a description in a few words."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import pandas as pd
 
 from recsys_vae.evaluation.evaluate import SHOWN
 from recsys_vae.evaluation.latent_use import IN_USE, latent_kl
-from recsys_vae.evaluation.measures import metric_label
+from recsys_vae.evaluation.measures import metric_label, parse_metric
 from recsys_vae.evaluation.segments import by_activity, segment_rows
 from recsys_vae.models.autoencoder import NeuralRecommender
 from recsys_vae.models.base import Recommender
@@ -57,7 +58,9 @@ def judged_note(judged: Sequence[Judged], users: str) -> str:
         users: who was asked, such as "test users".
     """
     names = list(judged[0].estimates)[:4]
-    best_first = sorted(judged, key=lambda one: -one.estimates[names[-1]].mean)
+    sign = -1 if parse_metric(names[-1]).higher_is_better else 1
+    means = {one.model: sign * one.estimates[names[-1]].mean for one in judged}
+    best_first = sorted(judged, key=lambda one: (math.isnan(means[one.model]), means[one.model]))
     count = judged[0].estimates[names[0]].users
     rows = [
         ["model", *map(metric_label, names)],
@@ -65,9 +68,9 @@ def judged_note(judged: Sequence[Judged], users: str) -> str:
         *([one.model, *(str(one.estimates[name]) for name in names)] for one in best_first),
     ]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    means = ", ".join(f"{one.model} {one.estimates[names[-1]].mean:.4f}" for one in best_first)
+    shown = ", ".join(f"{one.model} {one.estimates[names[-1]].mean:.4f}" for one in best_first)
     # In one line: of a table the UI shows the beginning only, until asked for more.
-    line = f"{metric_label(names[-1])}: {means} ({count:,} {users})"
+    line = f"{metric_label(names[-1])}: {shown} ({count:,} {users})"
     return f"{line}\n\n{table}\n\nMeans with 95 % intervals."
 
 

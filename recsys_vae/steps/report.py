@@ -97,8 +97,8 @@ def _models(comparison: Comparison) -> Section:
         )
     ]
     own = comparison.against_best()
-    best = board[(board["metric"] == comparison.primary) & board["best"]]["model"].iloc[0]
-    if len(own):
+    bests = board[(board["metric"] == comparison.primary) & board["best"]]["model"]
+    if len(own) and len(bests):
         rows = [
             [
                 row["model"],
@@ -109,15 +109,14 @@ def _models(comparison: Comparison) -> Section:
             ]
             for _, row in own.iterrows()
         ]
-        title = f"{metric_label(comparison.primary)} against {best}"
+        title = f"{metric_label(comparison.primary)} against {bests.iloc[0]}"
         heads = ("model", "difference", "users better / worse", "p")
         tables.append(Table(title=title, heads=heads, rows=rows))
     label, users = metric_label(comparison.primary), int(board["users"].max())
-    return Section(
-        title="Models",
-        text=f"{best} has the best {label}; {users:,} users were judged.",
-        tables=tables,
-    )
+    text = f"{bests.iloc[0]} has the best {label}" if len(bests) else f"no model has a {label}"
+    # Measures of all lists together have no users of their own.
+    text += f"; {users:,} users were judged." if users or not len(bests) else "."
+    return Section(title="Models", text=text, tables=tables)
 
 
 def _pictures(folders: list[Path]) -> list[Section]:

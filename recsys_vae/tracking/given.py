@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy.sparse import csr_array
 
 from recsys_vae.errors import InputError
@@ -80,7 +81,8 @@ def _listed(history: Any, row: int) -> Any:
         return history
     if isinstance(history, np.ndarray) and history.ndim == 1:
         return history
-    if history is None or (isinstance(history, float) and np.isnan(history)):
+    missing = history is None or history is pd.NA
+    if missing or (isinstance(history, float | np.floating) and np.isnan(history)):
         return ()
     raise InputError(
         f"history {row}, counted from 0, is {_shown(history)} and not a list of item ids: give one "

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from recsys_vae.errors import InputError
 from recsys_vae.nn.noise import Noise
 from recsys_vae.nn.precision import product_dtype
 from recsys_vae.training.batches import Batch, BatchPlan
@@ -58,13 +59,14 @@ class Trainer:
         kl_schedule: Callable[[int], float],
         run: RunContext,
     ) -> None:
-        """Make the optimisers."""
+        """Make the optimisers; refuse what several processes cannot train together."""
         self._module, self._plan, self._config, self._run = module, plan, config, run
         self._kl_schedule = kl_schedule
         self._phases = cast("Trainable", module).phases()
         self._optimisers = {
             phase.name: make_optimisers(phase, module, config) for phase in self._phases
         }
+        _refuse_apart(module, plan)
         per_epoch = steps_per_epoch(plan, self._phases)
         self._total_steps = config.epochs * per_epoch
         self._falling_steps = (config.lr_epochs or config.epochs) * per_epoch
@@ -223,7 +225,8 @@ class Trainer:
         if validate is None or (self._epoch % self._config.validate_every and not last):
             return None, False
         self._module.eval()
-        metric = world.from_leader(validate() if world.leads else math.nan)
+        # A number alone: what validation knows of each user is not kept for every epoch.
+        metric = float(world.from_leader(validate() if world.leads else math.nan))
         self._refuse_divergence("validation metric", metric)
         if metric <= self._best_metric:
             self._waited += 1
@@ -285,6 +288,27 @@ class Trainer:
         self._epoch, self._step = saved.state["epoch"], saved.state["step"]
         self._best_metric, self._best_epoch, self._waited = saved.state["best"]
         self._records = [EpochRecord(**record) for record in saved.state["records"]]
+
+
+def _refuse_apart(module: nn.Module, plan: BatchPlan) -> None:
+    """Refuse what several processes would wait for each other for ever with.
+
+    Raises:
+        InputError: gradients are those of a few rows, or a process has no user.
+    """
+    if plan.world.size == 1:
+        return
+    if getattr(module, "row_sparse", tuple)():
+        raise InputError(
+            "the sampled softmax trains in one process: start it without torchrun, or set "
+            "softmax=exact"
+        )
+    users = min(plan.batch_size, plan.n_users)
+    if users < plan.world.size:
+        raise InputError(
+            f"{plan.world.size} processes cannot share a step of {users} users: start fewer, or "
+            "set a larger training.batch_size"
+        )
 
 
 def steps_per_epoch(plan: BatchPlan, phases: Sequence[Phase]) -> int:

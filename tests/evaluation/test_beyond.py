@@ -117,6 +117,14 @@ def test_the_sketch_is_near_the_cosine_and_does_not_depend_on_the_pieces(
     np.testing.assert_allclose(precise @ precise.T, exact, atol=1e-5)
 
 
+def test_what_tells_similar_items_is_made_for_diversity_alone() -> None:
+    catalogue = Catalogue.of(TRAIN)
+    lists = TopN(np.array([[1, 2]], dtype=np.int32), np.zeros((1, 2), dtype=np.float32))
+    for name, made in (("coverage", False), ("novelty", False), ("diversity", True)):
+        judge([lists], FoldIn(GIVEN, HELD), [Metric(name, 2)], catalogue=catalogue)
+        assert ("vectors_ID" in vars(catalogue)) == made, name
+
+
 def test_measures_beyond_accuracy_need_the_catalogue() -> None:
     lists = TopN(np.array([[1]], dtype=np.int32), np.zeros((1, 1), dtype=np.float32))
     with pytest.raises(ValueError, match="need the catalogue"):

@@ -117,6 +117,11 @@ def test_what_could_not_be_tested_neither_counts_nor_is_corrected() -> None:
 
 
 def test_rounding_is_no_difference() -> None:
+    one = np.full(20, np.mean([0.1, 0.2, 0.3]))
+    other = np.full(20, np.mean([0.3, 0.2, 0.1]))
+    assert not np.array_equal(one, other)
+    (order,) = differences([(one, other)], rounds=999)
+    assert (order.mean, order.effect, order.p) == (0.0, 0.0, 1.0)
     third = np.full(3, (0.1 + 0.1 + 0.1) / 3)
     (found,) = differences([(third, np.full(3, 0.1))], rounds=9)
     assert (found.wins, found.losses) == (0, 0)

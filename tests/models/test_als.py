@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from recsys_vae.errors import UnusableSettingsError
 from recsys_vae.models.als import ALS, ALSConfig
 from recsys_vae.models.base import FitOptions, Recommender
 from recsys_vae.models.zoo import load_model, save_model
@@ -34,6 +36,12 @@ def test_a_folded_in_user_solves_the_normal_equations_of_hu_et_al(
         expected.append(Y @ np.linalg.solve(left, Y.T @ (confidence * (row > 0))))
     # float32 against float64: scores are of size 1, the systems are well conditioned.
     assert np.abs(model.score(given) - np.array(expected)).max() < 1e-4
+
+
+def test_more_factors_than_items_need_a_ridge(checkerboard: Checkerboard) -> None:
+    config = ALSConfig(factors=64, regularization=0.0)
+    with pytest.raises(UnusableSettingsError, match=r"setting 'regularization'.* a larger one"):
+        ALS(config).fit(checkerboard.train, FitOptions())
 
 
 def test_the_training_users_factors_are_not_kept(checkerboard: Checkerboard) -> None:

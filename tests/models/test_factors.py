@@ -98,6 +98,15 @@ def test_what_negatives_by_popularity_take_from_popular_items_is_given_back() ->
     assert ranks[0.0] < 0.5
 
 
+def test_popularity_counts_users_whatever_they_gave() -> None:
+    train = made_up(30, 12, 0.3, 0)
+    weighted = train.matrix.copy()
+    weighted.data[:] = np.random.default_rng(0).integers(1, 6, len(weighted.data))
+    config = BPRConfig(factors=2, iterations=1)
+    model = BPR(config).fit(Interactions(train.users, train.items, weighted), FitOptions())
+    assert np.array_equal(model.arrays()["item_users_I"], train.matrix.sum(axis=0))
+
+
 def test_the_weight_of_popularity_is_chosen_without_descending_again(
     checkerboard: Checkerboard, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,6 +59,29 @@ def test_fits_of_one_seed_that_differ_are_models_of_their_own() -> None:
     assert [one.label for one in twice] == ["popularity", "item-knn"]
 
 
+def test_fits_to_other_data_are_models_of_their_own_whatever_their_seed() -> None:
+    def of(train: str | None, seed: int) -> Path:
+        copy = changed_users(Path("whole"), lambda frame: frame, f"of-{train}-{seed}")
+        manifest = json.loads((copy / "evaluation.json").read_text())
+        assert len(manifest["models"][0]["train"]) == 64
+        for one in manifest["models"]:
+            one |= {"train": train, "seed": seed}
+        (copy / "evaluation.json").write_text(json.dumps(manifest))
+        return copy
+
+    read = read_entries([(str(one), one) for one in (of("a", 0), of("a", 1), of("b", 2))])
+    assert [one.seeds for one in read if "popularity" in one.label] == [(0, 1), (2,)]
+
+
+def test_a_description_begins_with_the_best_whichever_way_that_is() -> None:
+    judge("popular,knn", "way", "--metrics", "popularity@5")
+    frame = pd.read_csv("way/metrics.csv").set_index("model")["mean"]
+    run = mlflow.search_runs(filter_string="tags.`recsys_vae.step` = 'evaluate'", max_results=1)
+    note = str(run["tags.mlflow.note.content"].iloc[0])
+    assert note.split(": ")[1].startswith(str(frame.idxmin()))
+    assert frame.idxmin() != frame.idxmax()
+
+
 @pytest.mark.parametrize(
     "change",
     [

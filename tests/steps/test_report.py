@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas as pd
 import pytest
 
 from recsys_vae.cli import main
@@ -111,6 +112,23 @@ def test_an_evaluation_without_pictures_still_gives_a_page(tmp_path: Path) -> No
         picture.unlink()
     main(["report", "--run", str(tmp_path / "older"), "--out", str(tmp_path / "report.html")])
     assert "img" not in {tag for tag, _ in _Page(tmp_path / "report.html").tags}
+
+
+@pytest.mark.usefixtures("workspace")
+def test_where_nobody_or_all_lists_together_were_judged_the_page_says_so(tmp_path: Path) -> None:
+    coverage = ["--metrics", "coverage@10", "--out", str(tmp_path / "coverage")]
+    main(["evaluate", "--split", "ratings/split", "--model", "vae,popular", *coverage])
+    shutil.copytree(_evaluated("judged"), tmp_path / "nobody")
+    path = tmp_path / "nobody" / "per_user.parquet"
+    frame = pd.read_parquet(path)
+    frame[[name for name in frame if name not in ("model", "user")]] = float("nan")
+    frame.to_parquet(path, index=False)
+    for folder, said in (("coverage", "has the best Coverage@10."), ("nobody", "0 users were")):
+        page = ["--out", str(tmp_path / f"{folder}.html")]
+        main(["report", "--run", str(tmp_path / folder), *page])
+        text = " ".join(_Page(tmp_path / f"{folder}.html").texts)
+        assert said in text
+        assert ("no model has a NDCG" in text) == (folder == "nobody")
 
 
 def test_what_cannot_be_reported_is_refused_in_a_sentence(refused: Refused, tmp_path: Path) -> None:

@@ -127,9 +127,10 @@ class _Laws:
             assert answer["scores"][row] == answer["scores"][0], way
 
     def test_no_history_is_an_empty_one(self, served: Served) -> None:
-        frame = pd.DataFrame({"history": pd.Series([[], None, float("nan"), [self.unknown]])})
+        ways = [[], None, float("nan"), [self.unknown], pd.NA, np.float32("nan")]
+        frame = pd.DataFrame({"history": pd.Series(ways, dtype=object)})
         answer = served.pyfunc.predict(frame)
-        assert answer["items"].tolist() == [answer["items"][0]] * 4
+        assert answer["items"].tolist() == [answer["items"][0]] * len(frame)
 
     @pytest.mark.parametrize(
         ("history", "said"),

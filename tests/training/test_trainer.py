@@ -12,10 +12,13 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
+from recsys_vae.errors import InputError
+from recsys_vae.models.choosing import Validation
 from recsys_vae.nn.noise import Noise
 from recsys_vae.nn.sparse_linear import SparseBatch
 from recsys_vae.training.batches import BatchPlan
 from recsys_vae.training.config import TrainingConfig
+from recsys_vae.training.distributed import World
 from recsys_vae.training.optimisers import learning_rate
 from recsys_vae.training.records import (
     DivergenceError,
@@ -181,6 +184,36 @@ def test_without_validation_the_last_weights_stay() -> None:
 def test_validation_happens_every_so_many_epochs_and_at_the_end() -> None:
     watch = _run(Toy(), metrics=[0.1, 0.2, 0.3], epochs=5, validate_every=2)
     assert [record.validation for record in watch.records] == [None, 0.1, None, 0.2, 0.3]
+
+
+def test_of_a_validation_the_number_alone_is_kept() -> None:
+    validations = iter([Validation([0.25, 0.5]), Validation([0.5, 0.75])])
+    plan = BatchPlan(csr_array(np.eye(4, dtype=np.float32)), 2, 0, _CPU)
+    run = RunContext(seed=0, device=_CPU, validate=lambda: next(validations))
+    records = Trainer(Toy(), plan, TrainingConfig(epochs=2), lambda _step: 0.0, run).train()
+    assert [type(record.validation) for record in records] == [float, float]
+    assert [record.validation for record in records] == [0.375, 0.625]
+
+
+class _Rows(Toy):
+    def row_sparse(self) -> list[nn.Parameter]:
+        return [self.weight]
+
+
+@pytest.mark.parametrize(
+    ("module", "batch_size", "said"),
+    [
+        (_Rows(), 2, "the sampled softmax trains in one process"),
+        (Toy(), 1, "2 processes cannot share a step of 1 users"),
+    ],
+)
+def test_what_processes_would_wait_for_for_ever_is_refused(
+    module: Toy, batch_size: int, said: str
+) -> None:
+    plan = BatchPlan(csr_array(np.eye(4, dtype=np.float32)), batch_size, 0, _CPU, World(0, 2))
+    run = RunContext(seed=0, device=_CPU)
+    with pytest.raises(InputError, match=said):
+        Trainer(module, plan, TrainingConfig(), lambda _step: 0.0, run)
 
 
 def test_the_module_is_validated_and_left_in_evaluation_mode() -> None:
