@@ -37,11 +37,19 @@ def _named(path: Path) -> Iterator[None]:
         raise
 
 
+_OURS: set[str] = set()
+"""What this process has named: another that was killed may have had its number."""
+
+
 def _beside(path: Path, role: str) -> Path:
-    return path.parent / f".{path.name}.{role}-{os.getpid()}-{uuid4().hex[:6]}"
+    mark = f"{os.getpid()}-{uuid4().hex[:6]}"
+    _OURS.add(mark)
+    return path.parent / f".{path.name}.{role}-{mark}"
 
 
-def _is_running(pid: str) -> bool:
+def _is_in_use(pid: str, mark: str) -> bool:
+    if int(pid) == os.getpid():
+        return f"{pid}-{mark}" in _OURS
     try:
         os.kill(int(pid), 0)
     except (ProcessLookupError, ValueError):
@@ -51,14 +59,15 @@ def _is_running(pid: str) -> bool:
     return True
 
 
-def _tidy(path: Path) -> None:
+def tidy(path: Path) -> None:
     """Clear what processes that were killed while writing `path` have left beside it.
 
     What was moved away to make room for a folder that then never came is put back.
     """
     for left in sorted(path.parent.glob(f".{glob.escape(path.name)}.*-*-*")):
-        found = re.fullmatch(r"(partial|old)-(\d+)-[0-9a-f]{6}.*", left.name[len(path.name) + 2 :])
-        if found is None or _is_running(found[2]):
+        name = left.name[len(path.name) + 2 :]
+        found = re.fullmatch(r"(partial|old)-(\d+)-([0-9a-f]{6}).*", name)
+        if found is None or _is_in_use(found[2], found[3]):
             continue
         if found[1] == "old" and not path.exists():
             left.replace(path)
@@ -102,7 +111,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is no file that could be replaced: choose another --out")
     path.parent.mkdir(parents=True, exist_ok=True)
-    _tidy(path)
+    tidy(path)
     temporary = _beside(path, "partial")
     # The suffix stands at the end too: writers that choose a format by suffix still see it.
     temporary = temporary.with_name(temporary.name + path.suffix)
@@ -161,7 +170,7 @@ def atomic_folder(path: Path, contents: Sequence[str]) -> Iterator[Path]:
     check_replaceable(path, contents)
     path = _real(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _tidy(path)
+    tidy(path)
     temporary = _beside(path, "partial")
     temporary.mkdir()
     try:

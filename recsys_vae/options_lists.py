@@ -24,7 +24,8 @@ RULES = options(
         "--rerank", help="choose from ten times as many: mmr:0.7, dpp:1, calibrate:0.5"
     ),
     click.option(
-        "--explore", type=click.IntRange(0), help="seed of a draw from what the model believes"
+        "--explore", type=click.IntRange(0, 2**63 - 1),
+        help="seed of a draw from what the model believes",
     ),
     click.option(
         "--explain", type=click.IntRange(0, 100), default=0,

@@ -104,8 +104,10 @@ def test_what_a_killed_process_left_is_cleared_and_what_it_moved_is_put_back(
     (tmp_path / f".out.partial-{dead}-abc123").mkdir()
     (tmp_path / f".out.old-{dead}-abc123").mkdir()
     (tmp_path / f".out.old-{dead}-abc123" / "ours.txt").write_text("old")
-    living = tmp_path / f".out.partial-{os.getpid()}-abc123"
+    living = tmp_path / f".out.partial-{os.getppid()}-abc123"
     living.mkdir()
+    # Another of the same number, killed before: in a container every process may have it.
+    (tmp_path / f".out.partial-{os.getpid()}-abc123").mkdir()
 
     def failing() -> None:
         assert (out / "ours.txt").read_text() == "old"

@@ -2,7 +2,7 @@
 
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,7 +68,13 @@ def _decompressed(file: BinaryIO, name: str) -> BinaryIO:
     return opened
 
 
-def pieces_of(path: Path, format_: Format = "auto") -> tuple[Piece, ...]:
+def pieces_of(
+    path: Path,
+    format_: Format = "auto",
+    *,
+    leave_out: Collection[Path] = (),
+    empty_too: bool = False,
+) -> tuple[Piece, ...]:
     """Find the files behind a path.
 
     Args:
@@ -76,6 +82,8 @@ def pieces_of(path: Path, format_: Format = "auto") -> tuple[Piece, ...]:
             or a folder of files of one format, hive-partitioned or not. Names that begin with
             "_" or "." are passed over.
         format_: of the files; "auto" goes by the suffix.
+        leave_out: files of a folder that are passed over.
+        empty_too: whether to give files of 0 bytes, too, instead of refusing them.
 
     Returns:
         The files, sorted by name.
@@ -84,8 +92,8 @@ def pieces_of(path: Path, format_: Format = "auto") -> tuple[Piece, ...]:
         InputError: there is none, an empty one, or one of an unknown or another format.
     """
     try:
-        pieces = tuple(_found(path, format_))
-        for piece in pieces:
+        pieces = tuple(one for one in _found(path, format_) if one.path not in leave_out)
+        for piece in () if empty_too else pieces:
             if piece.member is None and not piece.path.stat().st_size:
                 raise InputError(
                     f"{piece.name} is empty: give a file with a header and at least one row"

@@ -62,9 +62,7 @@ class FileSource:
         Raises:
             InputError: a file cannot be read, or lacks a column that is needed.
         """
-        for piece in pieces_of(self.path, self.options.format):
-            if piece.path in self.options.leave_out:
-                continue
+        for piece in pieces_of(self.path, self.options.format, leave_out=self.options.leave_out):
             try:
                 yield from _reader(piece, self.options)(piece, self.options, roles)
             except UNREADABLE as error:

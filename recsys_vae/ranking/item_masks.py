@@ -71,19 +71,22 @@ def _listed(
     if table is not None:
         if not table.table.num_rows and key == "items.allow":
             raise InputError(f"{table.path} has no rows, so that no item is allowed: name some")
-        _set(flags, items.numbers(f"{key}_file", table.ids("item")))
+        if table.table.num_rows:
+            _set(flags, items.numbers(f"{key}_file", table.ids("item")))
     return flags
 
 
 def _available(file: RuleFile, items: KnownItems, at: datetime) -> Flags:
     """Say which items are available: not listed at all, or in one of their windows."""
     table = file.tables["availability.file"]
+    available = np.ones(len(items.items), dtype=bool)
+    if not table.table.num_rows:  # nor does it tell of what type its columns would be
+        return available
     begins = table.times("from", missing=_ALWAYS.min)
     ends = table.times("until", missing=_ALWAYS.max)
     table.refuse_rows(begins >= ends, "'until' is not after 'from': correct one of them")
     numbers = items.numbers("availability.file", table.ids("item"))
     now = (at - _EPOCH) // timedelta(milliseconds=1)
-    available = np.ones(len(items.items), dtype=bool)
     _set(available, numbers, value=False)
     _set(available, numbers[(begins <= now) & (now < ends)])
     return available

@@ -12,8 +12,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    NonNegativeFloat,
-    PositiveInt,
     StringConstraints,
     ValidationError,
     model_validator,
@@ -28,6 +26,9 @@ Id = int | Annotated[str, StringConstraints(min_length=1)]
 Ids = Annotated[tuple[Id, ...], Field(min_length=1, strict=False)]
 Label = bool | int | float | Annotated[str, StringConstraints(min_length=1)]
 Labels = Annotated[tuple[Label, ...], Field(min_length=1, strict=False)]
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+_LARGEST: Final = 1e30
+"""Of numbers that are added to scores, which are float32."""
 Name = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -112,7 +113,7 @@ class AtMost(_Part):
     """
 
     attribute: Name
-    count: PositiveInt
+    count: Count
     value: Label | None = None
 
 
@@ -127,7 +128,7 @@ class AtLeast(_Part):
 
     attribute: Name
     value: Label
-    count: PositiveInt
+    count: Count
 
 
 class Pin(_Part):
@@ -140,7 +141,7 @@ class Pin(_Part):
     """
 
     item: Id
-    position: PositiveInt
+    position: Count
     force: bool = False
 
 
@@ -151,7 +152,7 @@ class Popularity(_Part):
         discount: is multiplied with log(1 + training users of the item), taken from the score.
     """
 
-    discount: NonNegativeFloat
+    discount: Annotated[float, Field(ge=0, le=_LARGEST)]
 
 
 class RuleContent(_Part):
@@ -174,7 +175,7 @@ class RuleContent(_Part):
     """
 
     mask_seen: bool = True
-    minimum_score: float | None = None
+    minimum_score: Annotated[float, Field(ge=-_LARGEST, le=_LARGEST)] | None = None
     pins_file: Name | None = None
     pins_force: bool = False
     items: ItemLists = ItemLists()

@@ -20,6 +20,8 @@ from recsys_vae.ingest.reading import UNREADABLE, unreadable
 
 SEPARATOR: Final = "|"
 """Between several values of one attribute, as in MovieLens genres."""
+_LARGEST_BLOCK: Final = 2**31 - 1
+"""Bytes of text that pyarrow takes at once."""
 _DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
 
 
@@ -204,14 +206,24 @@ def _delimited(data: bytes, delimiter: str, path: Path) -> pa.Table:
     if len(set(names)) < len(names):
         raise InputError(f"{path} has two columns of the same name: rename one")
     body = text.encode()
-    return pa.csv.read_csv(
+    table: pa.Table = pa.csv.read_csv(
         pa.BufferReader(body),
-        read_options=pa.csv.ReadOptions(use_threads=False, block_size=len(body) + 1),
+        read_options=pa.csv.ReadOptions(
+            use_threads=False, block_size=min(len(body) + 1, _LARGEST_BLOCK)
+        ),
         parse_options=pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=pa.csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.large_string()), strings_can_be_null=False
         ),
     )
+    for name in {"user", "item"} & set(names):
+        broken = pc.match_substring_regex(table[name], "[\\r\\n]")
+        if pc.any(broken).as_py():
+            raise InputError(
+                f"{path}, row {pc.index(broken, True).as_py() + 1}: '{name}' goes on over a line "
+                "break, as where a quote is not closed: correct it"
+            )
+    return table
 
 
 def _is_number(kind: pa.DataType) -> bool:

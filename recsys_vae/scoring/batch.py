@@ -147,7 +147,7 @@ def score_users(
         **result.identity,
     }
     with Workplace.open(result.out, identity) as place:
-        work = _Work(Ranker(model, result.k, making), result, place)
+        work = _Work(Ranker(model, result.k, making), result, place, may_be_empty=may_be_empty)
         counts, n_parts = work.all_parts(read_ahead(iter(blocks)))
         if not counts.users and not may_be_empty:
             raise InputError("there is no user to score: give a history file with rows")
@@ -174,8 +174,11 @@ def score_users(
 
 
 class _Work:
-    def __init__(self, ranker: Ranker, result: Result, place: Workplace) -> None:
+    def __init__(
+        self, ranker: Ranker, result: Result, place: Workplace, *, may_be_empty: bool
+    ) -> None:
         self._ranker, self._result, self._place = ranker, result, place
+        self._may_be_empty = may_be_empty
         self._bar = tqdm(
             desc="score", unit="user", unit_scale=True, disable=None if result.progress else True
         )
@@ -201,7 +204,15 @@ class _Work:
                     )
         finally:
             self._bar.close()
+        if number < n_done:
+            raise self._begun_otherwise()
         return total, number
+
+    def _begun_otherwise(self) -> InputError:
+        return InputError(
+            f"{self._place.folder} was begun with other histories: delete it to begin anew, or "
+            "give another --out"
+        )
 
     def _rate(self) -> str:
         elapsed = self._bar.format_dict["elapsed"]
@@ -215,10 +226,7 @@ class _Work:
             found += len(block.users)
         self._bar.update(found)
         if found != counts.users or first != noted["first"]:
-            raise InputError(
-                f"{self._place.folder} was begun with other histories: delete it to begin anew, or "
-                "give another --out"
-            )
+            raise self._begun_otherwise()
         approximate = self._ranker.making.approximate
         if approximate is not None:
             approximate.check(counts.recall)
@@ -238,7 +246,8 @@ class _Work:
                 self._bar.update(len(block.users))
             behind.do(group.flush)
             behind.catch_up()
-            if not number and counts.unknown_items and counts.without_history == counts.users:
+            nobody_known = counts.unknown_items and counts.without_history == counts.users
+            if not number and nobody_known and not self._may_be_empty:
                 raise InputError(
                     f"the model knows none of the {counts.unknown_items} items in the first "
                     f"{counts.users} histories: give histories of the data that it was trained on"

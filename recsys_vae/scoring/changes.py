@@ -78,6 +78,12 @@ class Before:
         """
         try:
             parts = [pa.parquet.read_table(path) for path in sorted(folder.glob(STATES))]
+            if len({part.schema.field("user").type for part in parts}) > 1:
+                # Ids that were integers one night and text the next.
+                place = parts[0].schema.get_field_index("user")
+                parts = [
+                    part.set_column(place, "user", part["user"].cast(pa.string())) for part in parts
+                ]
             table = pa.concat_tables(parts)
             users, history = table["user"].combine_chunks(), table["history"].to_numpy()
             if pa.types.is_string(users.type):

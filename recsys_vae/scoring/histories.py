@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from scipy.sparse import csr_array
 
+from recsys_vae.errors import InputError
 from recsys_vae.ingest.checks import Checked
 from recsys_vae.ingest.ids import is_canonical
 from recsys_vae.ingest.readers import checked_blocks
@@ -223,6 +224,11 @@ class _Runs:
     def joined(self, other: "_Runs") -> "_Runs":
         if not len(self.users) or not len(other.users):
             return other if len(other.users) else self
+        if self.users.dtype.kind != other.users.dtype.kind:
+            raise InputError(
+                "user ids are integers in one file of the histories and text in another: write "
+                "them alike"
+            )
         lengths, users = other.lengths.copy(), other.users
         before = self.lengths
         if self.users[-1] == users[0]:

@@ -39,9 +39,7 @@ class ListRows:
         Raises:
             InputError: it cannot be read, or lacks a column that is needed.
         """
-        pieces = tuple(
-            one for one in pieces_of(path, reading.format) if one.path not in reading.leave_out
-        )
+        pieces = pieces_of(path, reading.format, leave_out=reading.leave_out)
         if any(piece.format != "parquet" for piece in pieces):
             return None
         rows = cls(pieces, reading)
@@ -99,10 +97,16 @@ def damaged_histories(path: Path, reading: ReadOptions) -> dict[Path, str]:
     Args:
         path: the folder, or a file, in either form.
         reading: what the files do not say about themselves.
+
+    Raises:
+        InputError: none can be read.
     """
     damaged: dict[Path, str] = {}
-    for piece in pieces_of(path, reading.format):
+    pieces = pieces_of(path, reading.format, empty_too=True)
+    for piece in pieces:
         try:
+            if not piece.path.stat().st_size:
+                raise InputError(f"{piece.name} is empty")
             rows = ListRows((piece,), reading)
             if piece.format == "parquet" and rows.lists(piece):
                 for _ in rows.batches():
@@ -111,6 +115,11 @@ def damaged_histories(path: Path, reading: ReadOptions) -> dict[Path, str]:
                 read_through(piece, reading)
         except InputError as error:
             damaged[piece.path] = str(error)
+    if damaged and len(damaged) == len(pieces):
+        raise InputError(
+            f"none of the {len(pieces)} files of {path} can be read; the first: "
+            f"{next(iter(damaged.values()))}"
+        )
     return damaged
 
 

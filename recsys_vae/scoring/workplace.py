@@ -13,7 +13,14 @@ import pyarrow.parquet
 from filelock import FileLock, Timeout
 
 from recsys_vae.errors import InputError, reason
-from recsys_vae.files import atomic_file, check_replaceable, read_json, replace_folder, write_json
+from recsys_vae.files import (
+    atomic_file,
+    check_replaceable,
+    read_json,
+    replace_folder,
+    tidy,
+    write_json,
+)
 
 MANIFEST: Final = "_manifest.json"
 PARTS: Final = "part-*.parquet"
@@ -40,8 +47,39 @@ def state_name(number: int) -> str:
 
 
 def unfinished(out: Path) -> Path:
-    """Say where the parts of a result lie until it is complete."""
+    """Say where the parts of a result lie until it is complete: beside it, whatever links say."""
+    out = out.resolve()
     return out.with_name(f"{out.name}.unfinished")
+
+
+def check_out(out: Path, histories: Path) -> None:
+    """Refuse a place for a result that holds anything but an earlier result.
+
+    Args:
+        out: where the result is to be.
+        histories: what is to be scored.
+
+    Raises:
+        InputError: it does, or nothing can be moved there.
+    """
+    real = out.resolve()
+    if real == histories.resolve() or real in histories.resolve().parents:
+        raise InputError(
+            f"--out {out} holds the histories, which would be lost: give another --out"
+        )
+    if Path.cwd().is_relative_to(real):
+        raise InputError(f"--out {out} is the folder you are in: give one within it")
+    check_replaceable(out, CONTENTS)
+    if any(real.glob(PARTS)) and not (real / MANIFEST).is_file():
+        raise InputError(
+            f"{out} holds {PARTS} but no {MANIFEST}, so that it is no result of scoring: choose "
+            "another --out, or empty the folder"
+        )
+    if real.is_dir() and real.stat().st_dev != real.parent.stat().st_dev:
+        raise InputError(
+            f"--out {out} is a file system of its own, which no finished folder can be moved to: "
+            "name a folder within it"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +119,10 @@ class Workplace:
                 f"another process is working in {folder}: wait for it, or give another --out"
             ) from error
         place = cls(folder, out)
+        tidy(out.resolve())
+        # Nobody else is here: what is half-written is of a run that was killed.
+        for left in folder.glob(".*.partial-*"):
+            left.unlink(missing_ok=True)
         try:
             place._claim(identity)
             yield place
@@ -101,7 +143,7 @@ class Workplace:
         return read_json(path, what="an unfinished result", remedy="delete its folder")
 
     def _claim(self, identity: dict[str, Any]) -> None:
-        check_replaceable(self.folder, (*CONTENTS, ".*.partial-*"))
+        check_replaceable(self.folder, CONTENTS)
         path = self.folder / _IDENTITY
         if not path.exists():
             write_json(path, identity)

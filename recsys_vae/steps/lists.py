@@ -1,5 +1,6 @@
 """What `recommend` and `score` share: which model makes the lists, and how."""
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -124,13 +125,27 @@ def list_maker(model_: str, options: ListOptions, reading: ReadOptions) -> ListM
         "mask_seen": options.mask_seen,
         "rules": rules.fingerprint if isinstance(rules, Rules) else None,
         "at": rules.at.isoformat() if isinstance(rules, Rules) else None,
+        "permitted_items": _permitted(rules),
         "rerank": options.rerank,
+        "genres": None if making.shares is None else _content(making.shares.shares_IG),
         "explore": options.explore,
         "explain": options.explain,
         "approximate": None if approximate is None else str(approximate),
     }
     unknown = dict(rules.unknown) if isinstance(rules, Rules) else {}
     return ListMaker(model, fingerprint, threshold, making, settings, unknown)
+
+
+def _permitted(rules: ItemRules | Rules) -> str | None:
+    """Give a digest of what everybody may be given by a rule file, which windows may change."""
+    if not isinstance(rules, Rules) or rules.permitted_I is None:
+        return None
+    return hashlib.sha256(rules.permitted_I.tobytes()).hexdigest()
+
+
+def _content(matrix: csr_array) -> str:
+    parts = (matrix.data, matrix.indices.astype(np.int64), matrix.indptr.astype(np.int64))
+    return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
 
 
 def _rules(model: Recommender, folder: Path, options: ListOptions) -> ItemRules | Rules:
@@ -147,7 +162,7 @@ def _rules(model: Recommender, folder: Path, options: ListOptions) -> ItemRules 
 def _genres(path: Path | None, reading: ReadOptions, items: IdMap) -> ItemShares:
     assert path is not None  # asked for only then
     listed = read_catalogue(path, reading).genres(items.ids(np.arange(len(items))))
-    genres = [[one for one in text.split("|") if one] for text in listed]
+    genres = [list(dict.fromkeys(one for one in text.split("|") if one)) for text in listed]
     names = sorted({one for some in genres for one in some})
     if not names:
         raise InputError(

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,19 +14,19 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from recsys_vae.errors import InputError
-from recsys_vae.files import check_replaceable, read_json
+from recsys_vae.files import read_json
 from recsys_vae.ingest.pieces import pieces_of
 from recsys_vae.ingest.readers import read_interactions
 from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.interactions import IdMap, load_interactions
 from recsys_vae.interactions.store import MANIFEST as INTERACTIONS_MANIFEST
-from recsys_vae.interactions.store import REMEDY
+from recsys_vae.interactions.store import REMEDY, file_sum
 from recsys_vae.scoring.batch import Result, ScoreCounts, score_users
 from recsys_vae.scoring.changes import Before
 from recsys_vae.scoring.histories import HistoryBlock, HistorySource, stored_blocks
 from recsys_vae.scoring.list_form import damaged_histories
 from recsys_vae.scoring.tables import Form
-from recsys_vae.scoring.workplace import CONTENTS, MANIFEST, Workplace
+from recsys_vae.scoring.workplace import MANIFEST, Workplace, check_out
 from recsys_vae.steps.lists import ListOptions, list_maker
 from recsys_vae.tracking.runs import step_run
 
@@ -99,7 +99,7 @@ def score(options: ScoreOptions, say: Callable[[str], None] = lambda _line: None
     Raises:
         InputError: model, histories or options are unusable; complete parts stay.
     """
-    check_replaceable(options.out, CONTENTS)
+    check_out(options.out, options.histories)
     if options.since is not None and options.since.resolve() == options.out.resolve():
         raise InputError(
             f"--since and --out are both {options.out}, and the lists of all others would be lost: "
@@ -119,9 +119,14 @@ def score(options: ScoreOptions, say: Callable[[str], None] = lambda _line: None
             if options.since is None
             else _before(options.since, {**settings, "k": options.k, "form": options.form})
         )
-        identity = {**settings, "histories": _fingerprint(options)}
-        identity["since"] = None if options.since is None else str(options.since)
-        identity["users_per_block"] = options.users_per_block
+        identity = {
+            **settings,
+            "histories": _fingerprint(options),
+            "reading": _read_as(options.reading),
+            "unsorted": options.unsorted,
+            "since": None if options.since is None else file_sum(options.since / MANIFEST),
+            "users_per_block": options.users_per_block,
+        }
         result = Result(
             out=options.out,
             k=options.k,
@@ -132,6 +137,7 @@ def score(options: ScoreOptions, say: Callable[[str], None] = lambda _line: None
                 "engine": "local",
                 "model_uri": options.model,
                 "histories_path": str(options.histories),
+                "since_path": None if options.since is None else str(options.since),
                 "damaged": {path.name: why for path, why in damaged.items()},
                 **identity,
             },
@@ -189,9 +195,18 @@ def _fingerprint(options: ScoreOptions) -> str:
         # Loading them, a little later, checks that this is true.
         found = read_json(stored, what="a folder of interactions", remedy=REMEDY)
         return str(found.get("fingerprint"))
-    files = sorted({piece.path for piece in pieces_of(options.histories, options.reading.format)})
+    reading = options.reading
+    pieces = pieces_of(options.histories, reading.format, leave_out=reading.leave_out)
+    files = sorted({piece.path for piece in pieces})
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
+
+
+def _read_as(reading: ReadOptions) -> dict[str, Any]:
+    """Write down how the histories are read."""
+    found = asdict(reading)
+    found["leave_out"] = sorted(path.name for path in reading.leave_out)
+    return found
 
 
 @contextmanager

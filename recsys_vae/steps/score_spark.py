@@ -81,7 +81,7 @@ def score_on_spark(options: SparkScoreOptions) -> ScoreCounts:
     threshold = trained_threshold(folder)
     with step_run("score") as run, spark_session(options.spark) as session:
         out = Storage.of(session, options.out)
-        out.check_replaceable(CONTENTS)
+        out.check_replaceable(CONTENTS, proof=MANIFEST)
         histories = SparkHistories.of(session, options.histories, options.reading, threshold)
         if histories.storage.holds(INTERACTIONS_MANIFEST):
             raise InputError(

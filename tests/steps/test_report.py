@@ -121,7 +121,7 @@ def test_where_nobody_or_all_lists_together_were_judged_the_page_says_so(tmp_pat
     shutil.copytree(_evaluated("judged"), tmp_path / "nobody")
     path = tmp_path / "nobody" / "per_user.parquet"
     frame = pd.read_parquet(path)
-    frame[[name for name in frame if name not in ("model", "user")]] = float("nan")
+    frame[[str(name) for name in frame if name not in ("model", "user")]] = float("nan")
     frame.to_parquet(path, index=False)
     for folder, said in (("coverage", "has the best Coverage@10."), ("nobody", "0 users were")):
         page = ["--out", str(tmp_path / f"{folder}.html")]

@@ -88,8 +88,12 @@ class Storage:
         with _told(self.path):
             return bool(self._system().exists(self._hadoop(f"{self.path}/{name}")))
 
-    def check_replaceable(self, contents: Sequence[str]) -> None:
+    def check_replaceable(self, contents: Sequence[str], proof: str | None = None) -> None:
         """Refuse a folder that would lose something if a new one took its place.
+
+        Args:
+            contents: names (with wildcards) that a folder of this kind may hold.
+            proof: a name without which it is none of this kind; None: there is no such.
 
         Raises:
             InputError: the path is a file, or a folder that holds anything but `contents`.
@@ -108,6 +112,11 @@ class Storage:
             raise InputError(
                 f"{self.path} holds {foreign[0]!r}, which is no part of what is to be written "
                 "there: choose another --out, or empty the folder"
+            )
+        if proof is not None and names and proof not in names:
+            raise InputError(
+                f"{self.path} holds {names[0]!r} but no {proof}, so that it is no earlier result: "
+                "choose another --out, or empty the folder"
             )
 
     @contextmanager
