@@ -139,6 +139,12 @@ class Rules:
         """The part that holds for every user alike, as `rank` takes it."""
         return ItemRules(self.permitted_I, self.mask_seen)
 
+    @property
+    def alike(self) -> bool:
+        """Whether that part is all there is: lists are then the beginnings of the scores' order."""
+        of_users = (self.allow, self.deny, self.pins, self.discount_I, self.minimum_score)
+        return all(one is None for one in of_users) and not self.lists.binding
+
     def named(self, users: IdArray) -> npt.NDArray[np.bool_]:
         """Say which of the users, (B,), are named by a list or pin of single users.
 

@@ -108,7 +108,8 @@ def list_maker(model_: str, options: ListOptions, reading: ReadOptions) -> ListM
     reranking = None if options.rerank is None else parse_reranking(options.rerank)
     calibrated = isinstance(reranking, Calibration) and options.items is not None
     making = Making(
-        rules=rules,
+        # What holds for everybody needs no score of what it leaves out.
+        rules=rules.item_rules if isinstance(rules, Rules) and rules.alike else rules,
         reranking=reranking,
         shares=_genres(options.items, reading, model.items) if calibrated else None,
         explore=options.explore,

@@ -13,6 +13,7 @@ from recsys_vae.cli import main
 from recsys_vae.errors import InputError
 from recsys_vae.ingest.columns import ColumnNames
 from recsys_vae.ingest.reading import ReadOptions
+from recsys_vae.models.als import ALS
 from recsys_vae.scoring import batch
 from recsys_vae.scoring.batch import ScoreCounts
 from recsys_vae.steps.lists import ListOptions
@@ -220,3 +221,20 @@ def test_where_what_is_available_has_changed_everybody_is_scored(
     later = replace(lists, at=pd.Timestamp("2026-06-02"))
     with pytest.raises(InputError, match="made with another permitted_items"):
         scored(tmp_path / "h.parquet", tmp_path / "three", lists=later, **since)
+
+
+def test_rules_for_everybody_need_no_score_of_all_items(
+    monkeypatch: pytest.MonkeyPatch, taken: pd.DataFrame, tmp_path: Path
+) -> None:
+    main(["train", "--split", "split", "--recipe", "als", "--set", "factors=4", "--out", "als"])
+    taken.to_parquet(tmp_path / "h.parquet")
+    item = str(taken["item"].iloc[0])
+    (tmp_path / "rules.toml").write_text(f"[items]\ndeny = [{item}]\n")
+    options = ScoreOptions(model="als", histories=tmp_path / "h.parquet", out=Path(), k=3)
+    score(replace(options, out=tmp_path / "plain", lists=ListOptions(block=(item,))))
+    with monkeypatch.context() as patch:
+        patch.setattr(ALS, "score", None)
+        ruled = ListOptions(rules=tmp_path / "rules.toml")
+        score(replace(options, out=tmp_path / "ruled", lists=ruled))
+    plain, ruled_ = (pd.read_parquet(tmp_path / name) for name in ("plain", "ruled"))
+    pd.testing.assert_frame_equal(plain, ruled_)
