@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet
 
 from recsys_vae.errors import InputError
@@ -156,30 +157,43 @@ def _is_list(kind: pa.DataType) -> bool:
 def _row_by_row(
     users: pa.Array, lists: Any, piece: Piece, before: int
 ) -> tuple[IdArray, npt.NDArray[np.int64], pa.Array]:
-    if users.null_count:
-        row = int(np.argmax(np.asarray(users.is_null(), dtype=bool)))
-        raise InputError(
-            f"{piece.name}, row {before + row + 1}: the user id is missing: correct the row"
-        )
-    lengths = np.asarray(pa.compute.list_value_length(lists).fill_null(0), dtype=np.int64)
-    ids = pa.compute.list_flatten(lists)
-    if ids.null_count:
-        place = int(np.argmax(np.asarray(ids.is_null(), dtype=bool)))
-        row = int(np.searchsorted(np.cumsum(lengths), place, "right"))
-        raise InputError(
-            f"{piece.name}, row {before + row + 1}: an item id is missing: correct the row"
-        )
-    for what, array in (("user", users), ("item", ids)):
+    lengths = np.asarray(pc.list_value_length(lists).fill_null(0), dtype=np.int64)
+    found = []
+    for what, said, array, per_row in (
+        ("user", "the user id", users, np.ones(len(users), dtype=np.int64)),
+        ("item", "an item id", pc.list_flatten(lists), lengths),
+    ):
+        _refuse(array.is_null(), per_row, f"{said} is missing", piece, before)
         kind = array.type
         if pa.types.is_dictionary(kind):
             kind = kind.value_type
-        textual = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        if not (textual or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+        if not (_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
             raise InputError(
                 f"{piece.name}: {what} ids must be integers or strings, not {kind}: name another "
                 f"--{what}-column or convert it"
             )
-    return _plain(users).to_numpy(zero_copy_only=False), lengths, _plain(ids)
+        ids = _plain(array)
+        if _is_text(ids.type):
+            blank = pc.equal(pc.utf8_trim_whitespace(ids), "")
+            _refuse(blank, per_row, f"{said} is blank", piece, before)
+        found.append(ids)
+    return found[0].to_numpy(zero_copy_only=False), lengths, found[1]
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+def _refuse(
+    wrong: pa.Array, per_row: npt.NDArray[np.int64], why: str, piece: Piece, before: int
+) -> None:
+    """Refuse the first row with a wrong value, where rows have so many values each."""
+    place = pc.index(wrong, True).as_py()
+    if place >= 0:
+        row = int(np.searchsorted(np.cumsum(per_row), place, "right"))
+        raise InputError(f"{piece.name}, row {before + row + 1}: {why}: correct the row")
 
 
 def _plain(ids: pa.Array) -> pa.Array:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -173,6 +175,30 @@ def test_a_bad_row_deep_in_the_file_is_refused_by_its_number(
     path = written(frame, tmp_path / "h.parquet")
     with pytest.raises(InputError, match=r"h\.parquet, row 10: the user id is missing"):
         list(HistorySource(path=path).blocks(ITEMS))
+
+
+@pytest.mark.parametrize(
+    ("users", "lists", "said"),
+    [
+        (["a", " "], [["x"], ["y"]], "row 2: the user id is blank"),
+        (["a", "b", "c"], [["x"], [], ["y", ""]], "row 3: an item id is blank"),
+    ],
+)
+def test_blank_ids_are_refused_in_list_form_as_in_long_form(
+    users: list[str], lists: list[list[str]], said: str, tmp_path: Path
+) -> None:
+    pa.parquet.write_table(pa.table({"user": users, "items": lists}), tmp_path / "h.parquet")
+    with pytest.raises(InputError, match=said):
+        list(HistorySource(path=tmp_path / "h.parquet").blocks(IdMap.of(["x", "y"])))
+
+
+def test_text_may_be_views_in_list_form(tmp_path: Path) -> None:
+    views = pa.array([["x"], ["y", "x"]], pa.list_(pa.string_view()))
+    users = pa.array(["a", "b"], pa.string_view())
+    pa.parquet.write_table(pa.table({"user": users, "items": views}), tmp_path / "h.parquet")
+    (block,) = HistorySource(path=tmp_path / "h.parquet").blocks(IdMap.of(["x", "y"]))
+    assert block.users.tolist() == ["a", "b"]
+    assert block.given.toarray().tolist() == [[1, 0], [1, 1]]
 
 
 @pytest.mark.parametrize("name", ["h.csv", "h.parquet"])
