@@ -230,7 +230,9 @@ def _rows(
         row["best"] = one.label == best and not np.isnan(estimate.mean)
         if one.label in against:
             row |= _columns(against[one.label], corrected[one.label], more=more)
-        row["mark"] = BEST if row["best"] else mark_of(row.get("p_holm", 1.0))
+        # Of other users alone a model may be behind, and ahead of those whom both were judged by.
+        behind = row.get("difference", 0.0) * (1 if more else -1) < 0
+        row["mark"] = BEST if row["best"] else mark_of(row.get("p_holm", 1.0) if behind else 1.0)
         rows.append(row)
     return rows
 

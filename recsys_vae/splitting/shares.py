@@ -23,6 +23,8 @@ def floors(share: float, lengths: npt.NDArray[np.integer[Any]]) -> npt.NDArray[n
 
     >>> floors(0.2, np.array([4, 5, 14]))
     array([0, 1, 2])
+    >>> floors(0.7, np.array([90]))  # where 0.7 * 90 is 62.99999999999999
+    array([63])
     """
-    counts: npt.NDArray[np.int64] = np.floor(share * lengths).astype(np.int64)
+    counts: npt.NDArray[np.int64] = np.floor(share * lengths * (1 + 1e-12)).astype(np.int64)
     return counts
