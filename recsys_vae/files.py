@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -125,12 +125,30 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def check_replaceable(path: Path, contents: Sequence[str]) -> None:
+def refuse_loss(out: Path, inputs: Iterable[Path | None]) -> None:
+    """Refuse to replace a folder by something that is made from what lies in it.
+
+    Args:
+        out: a folder that is to be replaced.
+        inputs: files and folders that are read; None is none.
+
+    Raises:
+        InputError: one of them is the folder, or lies in it.
+    """
+    for one in inputs:
+        if one is not None and _real(one).is_relative_to(_real(out)):
+            raise InputError(
+                f"--out would replace {out}, and {one} in it would be lost: choose another --out"
+            )
+
+
+def check_replaceable(path: Path, contents: Sequence[str], proof: Sequence[str] = ()) -> None:
     """Refuse a folder that would lose something if a new one took its place.
 
     Args:
         path: where a folder is to be written.
         contents: names (with wildcards) that a folder of this kind may hold.
+        proof: names of which it has one if it is of this kind and not empty; none: it may have any.
 
     Raises:
         InputError: `path` is a file, or a folder that holds anything else.
@@ -148,6 +166,12 @@ def check_replaceable(path: Path, contents: Sequence[str]) -> None:
     if foreign:
         raise InputError(
             f"{path} holds {foreign[0]!r}, which is no part of what is to be written there: choose "
+            "another --out, or empty the folder"
+        )
+    names = sorted(file.name for file in path.iterdir())
+    if proof and names and not set(proof) & set(names):
+        raise InputError(
+            f"{path} holds {names[0]!r} but no {proof[0]}, so that it is no earlier result: choose "
             "another --out, or empty the folder"
         )
 

@@ -29,6 +29,9 @@ class Verb(click.Command):
             after = args[position + 1 : position + 2]
             bare = one.endswith("=") and one.count("=") == 1
             if one.startswith("--") and (after == [""] or bare):
+                if one.rstrip("=") == "--data" and self.name in ("ingest", "main"):
+                    # An unset variable must not train on made-up viewers.
+                    raise click.UsageError("--data is empty: name a file, or 'sample'", ctx)
                 position += 2 if after == [""] else 1
                 continue
             kept.append(one)

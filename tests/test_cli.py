@@ -129,7 +129,10 @@ _BAD_OPTIONS = {
     "an unknown device": ((*_TRAINED, "--device", "abacus"), "--device abacus"),
     "a device that is not there": ((*_TRAINED, "--device", "cuda:99"), "cuda:99"),
     "a negative seed": ((*_TRAINED, "--seed", "-1"), "--seed"),
-    "diverging training": ((*_TRAINED, "--set", "training.learning_rate=3e38"), "learning_rate"),
+    "diverging training": (
+        (*_TRAINED, "--set", "training.learning_rate=3e38; training.validate_every=1"),
+        "learning_rate",
+    ),
     "a split never made": (("train", "--split", "nowhere"), "nowhere"),
     "a model never trained": ((*_JUDGED, "nowhere"), "nowhere"),
     "a model of other items": (

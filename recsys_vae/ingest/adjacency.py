@@ -16,6 +16,7 @@ from recsys_vae.ingest.reading import ReadOptions, printable, unreadable
 from recsys_vae.ingest.text import text_blocks
 
 _NO_DELIMITER: Final = "\x1f"
+_ITEM_LINES: Final = re.compile(rb"^(\d+):[ \t]*\r?$", re.MULTILINE)
 _ITEM_LINE: Final = re.compile(rb"^(\d+):\r?$", re.MULTILINE)
 
 
@@ -99,9 +100,8 @@ def _with_items(blocks: Iterator[bytes], piece: Piece) -> Iterator[tuple[bytes, 
                 "Prize, or name another --format"
             )
         yield data, item
-        last = data.rfind(b":")
-        if last >= 0:
-            item = data[data.rfind(b"\n", 0, last) + 1 : last]
+        lines = _ITEM_LINES.findall(data)
+        item = lines[-1] if lines else item
 
 
 def _netflix_ticket(data: bytes, item: bytes, piece: Piece, roles: list[str]) -> Ticket:
@@ -114,8 +114,8 @@ def _parse_netflix(data: bytes, item: bytes, piece: Piece, roles: list[str]) -> 
 
     def note(row: pa.csv.InvalidRow) -> str:
         nonlocal skipped
-        if row.actual_columns == 1 and row.text.rstrip("\r").endswith(":"):
-            items.append(row.text.rstrip("\r")[:-1])
+        if row.actual_columns == 1 and row.text.rstrip().endswith(":"):
+            items.append(row.text.rstrip()[:-1])
             starts.append(row.number - 1 - skipped)
         else:
             why = f"{row.actual_columns} columns instead of {row.expected_columns}"

@@ -34,6 +34,9 @@ _LAST: Final = 2**63 - 1024
 """Near the last 64-bit integer, and exactly a float of that size, too."""
 _UNITS: Final = ((10**11, 1_000.0), (10**14, 1.0), (10**17, 1e-3), (2**63, 1e-6))
 """Epoch times below the bound are seconds, milliseconds, microseconds, nanoseconds."""
+_FIRST_DAY: Final = 19_000_101
+_LAST_DAY: Final = 20_991_231
+"""Numbers within these that are dates as digits, such as 20200102, are such dates."""
 Codes = npt.NDArray[np.int32]
 
 
@@ -244,7 +247,15 @@ def _times(
             broken = _flags(pc.fill_null(pc.invert(pc.is_finite(column)), True))
             missing = broken if missing is None else missing | broken
             column = pc.if_else(pa.array(broken), None, column.combine_chunks())
-        times = _milliseconds(_epoch(np.asarray(column.fill_null(0))))
+        whole = _epoch(np.asarray(column.fill_null(0)))
+        times = _milliseconds(whole)
+        # As in text: 20200102 is a date, not a second of August 1970.
+        days = (whole >= _FIRST_DAY) & (whole <= _LAST_DAY)
+        if days.any():
+            dates, _, unread = text_times(pa.chunked_array([pa.array(whole[days]).cast("string")]))
+            times = times.copy()
+            times[days] = np.where(unread, times[days], dates)
+            unread = None
     else:
         raise InputError(
             f"{name}: times must be numbers, ISO dates or timestamps, not {kind}: name another "

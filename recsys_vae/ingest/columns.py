@@ -47,13 +47,17 @@ class ColumnNames:
     genres: str | None = None
 
 
-def positions(n_columns: int) -> dict[str, int]:
+def positions(n_columns: int, *, titles: bool = False) -> dict[str, int]:
     """Give the usual order of a file without a header, as far as its columns go.
 
-    >>> positions(3)
-    {'user': 0, 'item': 1, 'rating': 2}
+    Args:
+        n_columns: of the file.
+        titles: whether it is a file of items and their titles.
+
+    >>> positions(3), positions(3, titles=True)
+    ({'user': 0, 'item': 1, 'rating': 2}, {'item': 0, 'title': 1, 'genres': 2})
     """
-    roles = ("user", "item", "rating", "timestamp")
+    roles = ("item", "title", "genres") if titles else ("user", "item", "rating", "timestamp")
     return dict(zip(roles, range(n_columns), strict=False))
 
 

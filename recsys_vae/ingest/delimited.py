@@ -33,6 +33,7 @@ _SEPARATOR: Final = "\x1f"
 """ASCII's unit separator stands in for a delimiter of several bytes."""
 _NUMBER: Final = re.compile(r"\s*[-+]?[0-9]+(\.[0-9]+)?\s*")
 _INTEGER: Final = re.compile(r"[-+]?[0-9]{1,18}")
+_BLANK_LINES: Final = re.compile(rb"\A(?:[ \t]*[\r\n])+")
 _LINE_END: Final = re.compile(rb"\r?\n|\r")
 _SAMPLE_LINES: Final = 20
 _PLAIN: Final = re.compile("0|[1-9][0-9]{0,17}")
@@ -113,7 +114,7 @@ def choose_columns(
         InputError: a column that is needed is not there, or one is chosen for two roles.
     """
     present = list(names)
-    by_position = {} if header else positions(len(present))
+    by_position = {} if header else positions(len(present), titles="title" in roles)
     given = {getattr(options.columns, role) for role in roles}
     chosen: dict[str, int] = {}
     for role in roles:
@@ -127,11 +128,12 @@ def choose_columns(
         found = find_column(role, named, present, piece.name, required=required)
         if found is not None:
             chosen[role] = present.index(found)
-    for role in (USER, ITEM):
+    for role in (USER, ITEM, "title"):
         if role in roles and role not in chosen:
+            needed = "items and titles" if "title" in roles else "users and items"
             raise InputError(
-                f"{piece.name} has {len(present)} column(s) and no header: give at least users and "
-                f"items, and name --delimiter and --{role}-column"
+                f"{piece.name} has {len(present)} column(s) and no header: give at least {needed}, "
+                f"and name --delimiter and --{role}-column"
             )
     owner: dict[int, str] = {}
     for role, place in chosen.items():
@@ -216,7 +218,7 @@ def _has_header(rows: list[list[str]], options: ReadOptions) -> bool:
 
 
 def _without_first_line(data: bytes, quote: str) -> bytes:
-    data, mark = data.lstrip(b"\r\n"), quote.encode()
+    data, mark = _BLANK_LINES.sub(b"", data, count=1), quote.encode()
     for found in _LINE_END.finditer(data):
         if not mark or data.count(mark, 0, found.end()) % 2 == 0:
             return data[found.end() :]

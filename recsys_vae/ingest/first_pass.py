@@ -145,6 +145,11 @@ class _Pass:
         if self._highest is not None:
             self._judge(self._highest)
         rated, timed = self._columns or (False, False)
+        if self._options.threshold is not None and not rated:
+            raise InputError(
+                f"{self._source.name} has no ratings, and --threshold {self._options.threshold:g} "
+                "is given: name their column with --rating-column, or leave --threshold out"
+            )
         return FirstPass(
             self._store, self._users, self._items, self._seen,
             self._threshold if rated else None, self._highest, dict(self._quarantine.counts), timed,

@@ -128,8 +128,11 @@ def kind_of_text(start: bytes, options: ReadOptions) -> str:
         return "netflix"
     # Rows have equally many fields; lists of numbers have not.
     whole = lines[:-1] or lines
+    columns = options.columns
+    named = options.header is not None or any((columns.user, columns.item, columns.rating))
     numbers = (
         options.delimiter is None
+        and not named
         and bool(whole)
         and all(_NUMBERS.fullmatch(line) for line in whole)
     )

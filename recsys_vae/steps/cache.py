@@ -163,6 +163,9 @@ def content_sum(path: Path) -> str:
     Raises:
         InputError: there is nothing.
     """
+    archive = next((one for one in path.parents if one.is_file()), None)
+    if archive is not None:  # a member of it
+        return _digest({str(path.relative_to(archive)): file_sum(archive)})
     if path.is_file():
         return file_sum(path)
     if not path.is_dir():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from recsys_vae.errors import InputError
-from recsys_vae.files import atomic_folder, check_replaceable, write_json
+from recsys_vae.files import atomic_folder, check_replaceable, refuse_loss, write_json
 from recsys_vae.ingest.catalogue import Catalogue, read_catalogue
 from recsys_vae.ingest.cleaning import Account, CleaningOptions
 from recsys_vae.ingest.data_warnings import DataWarning, warnings_of
@@ -25,6 +25,8 @@ INTERACTIONS = "interactions"
 ITEMS = "items.parquet"
 PROFILE = "profile.json"
 CONTENTS = (INTERACTIONS, ITEMS, REPORT, PROFILE, QUARANTINE)
+PROOF = (REPORT, PROFILE)
+"""Names that no other folder has, as may be the case with the others of `CONTENTS`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +76,10 @@ def ingest(options: IngestOptions) -> Ingested:
     Raises:
         InputError: anything in the input is unusable; nothing is written then.
     """
-    check_replaceable(options.out, CONTENTS)
-    if options.data != SAMPLE:
-        _refuse_within(options.out, Path(options.data))
+    check_replaceable(options.out, CONTENTS, PROOF)
+    read = None if options.data == SAMPLE else Path(options.data)
+    refuse_loss(options.out, [read, options.items])
+    refuse_within(options.out, read)
     with step_run("ingest") as run:
         source: Source = FileSource(Path(options.data), options.reading)
         catalogue = Catalogue.empty()
@@ -116,9 +119,13 @@ def ingest(options: IngestOptions) -> Ingested:
         return Ingested(interactions, account, warnings, options.out)
 
 
-def _refuse_within(out: Path, data: Path) -> None:
-    """Refuse to write where the next run would read."""
-    if not data.is_dir() or not out.resolve().is_relative_to(data.resolve()):
+def refuse_within(out: Path, data: Path | None) -> None:
+    """Refuse to write where the next run would read.
+
+    Raises:
+        InputError: `out` lies in the folder of data.
+    """
+    if data is None or not data.is_dir() or not out.resolve().is_relative_to(data.resolve()):
         return
     parts = out.resolve().relative_to(data.resolve()).parts
     if not any(part.startswith((".", "_")) for part in parts):

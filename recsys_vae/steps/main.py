@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Final
 
 from recsys_vae.errors import InputError
-from recsys_vae.files import check_replaceable, read_json, write_json
+from recsys_vae.files import check_replaceable, read_json, refuse_loss, write_json
 from recsys_vae.interactions import load_interactions
 from recsys_vae.models.zoo import CONTENTS as MODEL_CONTENTS
 from recsys_vae.scoring.workplace import CONTENTS as LISTS_CONTENTS
 from recsys_vae.splitting.split import CONTENTS as SPLIT_CONTENTS
+from recsys_vae.splitting.split import MANIFEST as SPLIT_MANIFEST
 from recsys_vae.steps.alone import alone
 from recsys_vae.steps.cache import CONTENTS as RECORDS
 from recsys_vae.steps.cache import StepCache
 from recsys_vae.steps.evaluate import CONTENTS as EVALUATION_CONTENTS
 from recsys_vae.steps.ingest import CONTENTS as DATA_CONTENTS
-from recsys_vae.steps.ingest import INTERACTIONS
+from recsys_vae.steps.ingest import INTERACTIONS, PROOF, SAMPLE, refuse_within
 from recsys_vae.steps.line import Line, MainOptions
 from recsys_vae.steps.outcome import Outcome
 from recsys_vae.tracking.registry import check_register_name, register
@@ -55,8 +56,11 @@ def run_main(options: MainOptions, say: Callable[[str], None] = lambda _line: No
         recipe.make()
     choose_device(options.device)
     check_register_name(options.register)
-    for folder, contents in _written(options):
-        check_replaceable(folder, contents)
+    data = None if options.data == SAMPLE else Path(options.data)
+    for folder, contents, proof in _written(options):
+        check_replaceable(folder, contents, proof)
+        refuse_loss(folder, [data, options.items])
+    refuse_within(options.out, data)
     with alone(options.out), _run(options) as run:
         run.params("main", {"data": options.data, "recipes": ", ".join(names), "k": options.k})
         line = Line(options, StepCache(options.out, fresh=options.fresh, say=say))
@@ -93,17 +97,16 @@ def _run(options: MainOptions) -> Iterator[StepRun]:
             running.unlink(missing_ok=True)
 
 
-def _written(options: MainOptions) -> list[tuple[Path, Sequence[str]]]:
-    """Say which folders the steps will write, and what each may hold."""
+def _written(options: MainOptions) -> list[tuple[Path, Sequence[str], Sequence[str]]]:
+    """Say which folders the steps will write, what each may hold, and by what it is known."""
     out = options.out
-    models = [(out / "models" / recipe.model, MODEL_CONTENTS) for recipe in options.recipes]
     return [
-        (out / "data", DATA_CONTENTS),
-        (out / "split", SPLIT_CONTENTS),
-        *models,
-        (out / "evaluation", EVALUATION_CONTENTS),
-        (out / "steps", RECORDS),
-        (out / "lists" / "all-users", LISTS_CONTENTS),
+        (out / "data", DATA_CONTENTS, PROOF),
+        (out / "split", SPLIT_CONTENTS, [SPLIT_MANIFEST]),
+        *((out / "models" / one.model, MODEL_CONTENTS, ()) for one in options.recipes),
+        (out / "evaluation", EVALUATION_CONTENTS, ()),
+        (out / "steps", RECORDS, ()),
+        (out / "lists" / "all-users", LISTS_CONTENTS, ()),
     ]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from recsys_vae.errors import InputError
-from recsys_vae.files import check_replaceable
+from recsys_vae.files import check_replaceable, refuse_loss
 from recsys_vae.ingest.readers import read_interactions
 from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.interactions import Interactions
@@ -46,7 +46,8 @@ def take_over(
     Raises:
         InputError: a file is missing or cannot be used; nothing is written then.
     """
-    check_replaceable(out, CONTENTS)
+    check_replaceable(out, CONTENTS, [MANIFEST])
+    refuse_loss(out, [train, test, validation])
     options = reading or ReadOptions()
     with step_run("ready") as run:
         if test is None:

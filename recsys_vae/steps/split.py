@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from recsys_vae.errors import InputError
-from recsys_vae.files import check_replaceable, read_json
+from recsys_vae.files import check_replaceable, read_json, refuse_loss
 from recsys_vae.interactions import load_interactions
 from recsys_vae.splitting import Split, SplitOptions, save_split, split_by
 from recsys_vae.splitting.split import CONTENTS, MANIFEST, counts
@@ -26,7 +26,8 @@ def split(*, data: Path, out: Path, options: SplitOptions) -> Split:
     Raises:
         InputError: the data are unusable or too few; nothing is written then.
     """
-    check_replaceable(out, CONTENTS)
+    check_replaceable(out, CONTENTS, [MANIFEST])
+    refuse_loss(out, [data])
     with step_run("split") as run:
         report = read_json(
             data / REPORT, what="ingested data", remedy="make it with 'recsys-vae ingest'"

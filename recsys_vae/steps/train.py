@@ -34,6 +34,7 @@ _ALSO_VALIDATED: Final = ("recall@20", "recall@50")
 
 def checkpoint_folder(out: Path) -> Path:
     """Say where the checkpoints of a training lie while it runs."""
+    out = out.resolve()
     return out.with_name(f"{out.name}.unfinished")
 
 

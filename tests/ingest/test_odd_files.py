@@ -1,0 +1,109 @@
+"""Files that are odd in a way that once was misread without a word."""
+
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from recsys_vae.cli import main
+from recsys_vae.errors import InputError
+from recsys_vae.ingest import text
+from recsys_vae.ingest.catalogue import read_catalogue
+from recsys_vae.ingest.cleaning import CleaningOptions
+from recsys_vae.ingest.columns import ColumnNames
+from recsys_vae.ingest.engine import store_rows
+from recsys_vae.ingest.readers import read_interactions
+from recsys_vae.ingest.reading import ReadOptions
+from recsys_vae.ingest.source import FileSource
+from recsys_vae.interactions import load_interactions
+from recsys_vae.steps.cache import content_sum
+
+
+def read(tmp_path: Path, content: str, name: str = "x.csv", **options: object) -> pd.DataFrame:
+    (tmp_path / name).write_text(content)
+    return read_interactions(tmp_path / name, ReadOptions(**options))  # type: ignore[arg-type] # of a test
+
+
+def pairs(frame: pd.DataFrame) -> list[tuple[object, object]]:
+    return list(zip(frame["user"].tolist(), frame["item"].tolist(), strict=True))
+
+
+@pytest.mark.parametrize("kind", ["text", "parquet"])
+def test_dates_as_digits_are_dates_wherever_they_stand(kind: str, tmp_path: Path) -> None:
+    days = [20200102, 20200103, 1577923200]
+    table = pd.DataFrame({"user": 1, "item": [0, 1, 2], "timestamp": days})
+    path = tmp_path / ("x.csv" if kind == "text" else "x.parquet")
+    if kind == "text":
+        table.to_csv(path, index=False)
+    else:
+        table.to_parquet(path)
+    cleaning = CleaningOptions(min_user_items=1)
+    store_rows(FileSource(path), cleaning, tmp_path / "out", tmp_path)
+    frame = load_interactions(tmp_path / "out").frame()
+    found = pd.to_datetime(frame["timestamp"], unit="ms").dt.strftime("%Y-%m-%d").tolist()
+    assert found == ["2020-01-02", "2020-01-03", "2020-01-02"]
+
+
+def test_rows_of_the_netflix_prize_keep_their_item(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = read(
+        tmp_path, "1:\n10,5,2005-01-01\n2: \n20,5,2005-01-01\n3:\n30,5,2005-01-01\n", "n.txt"
+    )
+    assert pairs(frame) == [(10, 1), (20, 2), (30, 3)]
+    # Times with colons are no items, wherever a block ends.
+    monkeypatch.setattr(text, "BLOCK_BYTES", 64)
+    rows = "".join(f"{user},5,2005-01-01 10:2{user % 10}:00\n" for user in range(10, 18))
+    assert set(read(tmp_path, f"1:\n{rows}", "t.txt")["item"]) == {1}
+
+
+def test_rows_with_named_columns_are_no_adjacency_list(tmp_path: Path) -> None:
+    columns = ColumnNames(user="1", item="2")
+    frame = read(tmp_path, "1 2 5 100 7\n1 3 4 200 8\n", "r.txt", columns=columns)
+    assert pairs(frame) == [(1, 2), (1, 3)]
+
+
+def test_a_blank_line_above_the_header_is_no_row(tmp_path: Path) -> None:
+    assert pairs(read(tmp_path, "  \n\t\r\nuser,item\n1,2\n3,4\n")) == [(1, 2), (3, 4)]
+
+
+def test_titles_without_a_header_are_found_by_their_place(tmp_path: Path) -> None:
+    path = tmp_path / "movies.dat"
+    path.write_text("1193::Cuckoo (1975)::Drama\n2::Jumanji (1995)::Adventure\n")
+    assert read_catalogue(path).titles([2, 1193]) == ["Jumanji (1995)", "Cuckoo (1975)"]
+    path.write_text("1193\n2\n")
+    with pytest.raises(InputError, match="give at least items and titles"):
+        read_catalogue(path)
+
+
+def test_a_member_of_an_archive_has_content(tmp_path: Path) -> None:
+    sums = []
+    for content in ("a", "b"):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            archive.writestr("ratings.csv", content)
+        sums.append(content_sum(tmp_path / "a.zip" / "ratings.csv"))
+    assert sums[0] != sums[1] != content_sum(tmp_path / "a.zip")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["ingest", "--data", ""], "--data is empty: name a file, or 'sample'"),
+        (["main", "--data="], "--data is empty: name a file, or 'sample'"),
+        (
+            ["ingest", "--data", "{}/g.csv", "--threshold", "4"],
+            "g.csv has no ratings, and --threshold 4 is",
+        ),
+    ],
+)
+def test_what_would_be_ignored_is_refused(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "g.csv").write_text("userId,movieId,grade\n1,2,1\n1,3,5\n")
+    filled = [one.format(tmp_path) for one in arguments]
+    with pytest.raises(SystemExit) as ended:
+        main([*filled, "--out", str(tmp_path / "out")])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
