@@ -319,7 +319,8 @@ def text_times(
     if not numeric.all():
         dates = pd.to_datetime(texts[~numeric], errors="coerce", utc=True, format="ISO8601")
         values = dates.astype("datetime64[ms, UTC]").astype("int64").to_numpy()
-        known = dates.notna().to_numpy()
+        # The parser takes "now" and "today", too, for another time on every day.
+        known = dates.notna().to_numpy() & texts[~numeric].str.match(r"\d").to_numpy(dtype=bool)
         times[~numeric] = np.where(known, values, 0)
         read[~numeric] = known
     missing = texts.str.lower().isin(["", "nan", "null", "na", "nat"]).to_numpy(dtype=bool)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -105,15 +105,36 @@ def _given(block: Block) -> Callable[[], Block]:
     return lambda: block
 
 
+def read_alike(paths: Sequence[Path], options: ReadOptions) -> ReadOptions:
+    """Settle the format of files that belong together, where one alone would be misread.
+
+    A list of two items a user looks like rows of user, item and rating.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    if options.format != "auto":
+        return options
+    for path in paths:
+        piece = next(iter(pieces_of(path)))
+        if _kind(piece, options) == "adjacency":
+            return replace(options, format="adjacency")
+    return options
+
+
+def _kind(piece: Piece, options: ReadOptions) -> str:
+    known = piece.format in ("parquet", "jsonl") or options.format != "auto"
+    return piece.format if known else _look(piece, options)
+
+
 def _reader(piece: Piece, options: ReadOptions) -> Callable[..., Tickets]:
-    if piece.format == "parquet":
-        return parquet_tickets
-    if piece.format == "jsonl":
-        return jsonl_tickets
-    chosen = piece.format if options.format != "auto" else _look(piece, options)
-    if chosen == "adjacency":
-        return adjacency_tickets
-    return netflix_tickets if chosen == "netflix" else delimited_tickets
+    readers: dict[str, Callable[..., Tickets]] = {
+        "parquet": parquet_tickets,
+        "jsonl": jsonl_tickets,
+        "adjacency": adjacency_tickets,
+        "netflix": netflix_tickets,
+    }
+    return readers.get(_kind(piece, options), delimited_tickets)
 
 
 def _look(piece: Piece, options: ReadOptions) -> str:

@@ -261,8 +261,7 @@ def trained_seed(folder: Path) -> int | None:
     Raises:
         InputError: the folder is no model, or of another format version.
     """
-    data = _manifest(folder).get("data")
-    seed = data.get("seed") if isinstance(data, dict) else None
+    seed = _remembered(folder, "seed")
     return seed if isinstance(seed, int) else None
 
 
@@ -272,9 +271,13 @@ def trained_on(folder: Path) -> str | None:
     Raises:
         InputError: the folder is no model, or of another format version.
     """
-    data = _manifest(folder).get("data")
-    train = data.get("train") if isinstance(data, dict) else None
+    train = _remembered(folder, "train")
     return train if isinstance(train, str) else None
+
+
+def _remembered(folder: Path, name: str) -> Any:
+    data = _manifest(folder).get("data")
+    return data.get(name) if isinstance(data, dict) else None
 
 
 def trained_counts(folder: Path) -> npt.NDArray[np.int64] | None:

@@ -8,6 +8,7 @@ from recsys_vae.errors import InputError
 from recsys_vae.files import check_replaceable, refuse_loss
 from recsys_vae.ingest.readers import read_interactions
 from recsys_vae.ingest.reading import ReadOptions
+from recsys_vae.ingest.source import read_alike
 from recsys_vae.interactions import Interactions
 from recsys_vae.splitting import Split, save_split
 from recsys_vae.splitting.ready import Halves, ready_made, ready_made_strong
@@ -76,6 +77,7 @@ def _read_all(
 ) -> tuple[dict[str, Interactions], dict[str, int]]:
     """Read the files that are given; count the rows of each that repeat another one of it."""
     parts, repeated = {}, {}
+    options = read_alike([path for path in files.values() if path is not None], options)
     for name, path in files.items():
         if path is not None:
             frame = read_interactions(path, options)[["user", "item"]]

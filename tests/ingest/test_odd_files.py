@@ -18,6 +18,7 @@ from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.ingest.source import FileSource
 from recsys_vae.interactions import load_interactions
 from recsys_vae.steps.cache import content_sum
+from recsys_vae.steps.ready import take_over
 
 
 def read(tmp_path: Path, content: str, name: str = "x.csv", **options: object) -> pd.DataFrame:
@@ -107,3 +108,24 @@ def test_what_would_be_ignored_is_refused(
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_published_parts_are_read_alike(tmp_path: Path) -> None:
+    lists = [f"{u} {u} {u + 1} {u + 2}\n" for u in range(9)]
+    (tmp_path / "train.txt").write_text("".join(["9 1\n", *lists]))
+    # Two items of every user: rows of user, item and rating, as it seems.
+    (tmp_path / "test.txt").write_text("".join(f"{u} {u + 3} {u + 4}\n" for u in range(7)))
+    made = take_over(
+        train=tmp_path / "train.txt", test=tmp_path / "test.txt", out=tmp_path / "split"
+    )
+    assert len(made.test.held_out) == 14 - made.description["counts"].get(
+        "test_interactions_dropped_unknown_item", 0
+    )
+    assert len(made.test.held_out) > 7
+
+
+def test_words_for_the_present_are_no_times(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("user,item,ts\n1,2,now\n1,3,2020-01-01\n1,4,today\n")
+    cleaning = CleaningOptions(min_user_items=1, max_rejected=1)
+    done = store_rows(FileSource(tmp_path / "x.csv"), cleaning, tmp_path / "out", tmp_path)
+    assert done.account.rejected == {"the time cannot be read": 2}
