@@ -19,6 +19,7 @@ from recsys_vae.ingest.source import FileSource
 from recsys_vae.interactions import load_interactions
 from recsys_vae.steps.cache import content_sum
 from recsys_vae.steps.ready import take_over
+from tests.conftest import tracking_store
 
 
 def read(tmp_path: Path, content: str, name: str = "x.csv", **options: object) -> pd.DataFrame:
@@ -110,14 +111,15 @@ def test_what_would_be_ignored_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_published_parts_are_read_alike(tmp_path: Path) -> None:
+def test_published_parts_are_read_alike(tmp_path: Path, empty_database: Path) -> None:
     lists = [f"{u} {u} {u + 1} {u + 2}\n" for u in range(9)]
     (tmp_path / "train.txt").write_text("".join(["9 1\n", *lists]))
     # Two items of every user: rows of user, item and rating, as it seems.
     (tmp_path / "test.txt").write_text("".join(f"{u} {u + 3} {u + 4}\n" for u in range(7)))
-    made = take_over(
-        train=tmp_path / "train.txt", test=tmp_path / "test.txt", out=tmp_path / "split"
-    )
+    with tracking_store(tmp_path, empty_database):
+        made = take_over(
+            train=Path("train.txt"), test=Path("test.txt"), validation_share=0.4, out=Path("split")
+        )
     assert len(made.test.held_out) == 14 - made.description["counts"].get(
         "test_interactions_dropped_unknown_item", 0
     )
