@@ -3,10 +3,13 @@
 import ir_measures
 import numpy as np
 import pytest
+import torch
+from threadpoolctl import threadpool_limits
 
 from benchmarks.loop_metrics import judge_user
 from recsys_vae.evaluation.evaluate import judge
 from recsys_vae.evaluation.measures import ACCURACY, BEYOND, Metric
+from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.ranking import TopN
 from tests.evaluation.made_up import Case, case
 
@@ -126,3 +129,37 @@ def test_the_order_of_the_users_changes_nothing(made: Case) -> None:
     alone = judge([lists], fold, asked, catalogue=made.catalogue)
     for name, values in alone.per_user.items():
         np.testing.assert_allclose(values, whole.per_user[name][rows], rtol=0, atol=1e-6)
+
+
+def test_users_in_any_order_have_the_same_measures(made: Case) -> None:
+    asked = [Metric(name, k) for name in (*ACCURACY, *BEYOND, "coverage", "gini") for k in (5, 100)]
+    whole = judge([made.lists], made.fold, asked, catalogue=made.catalogue)
+    rows = np.random.default_rng(0).permutation(len(made.lists.items_BK))
+    # Users stand in the order of their ids everywhere: others get the ids.
+    users = IdMap.of(range(len(rows)))
+    given, held_out = (
+        Interactions(users, one.items, one.matrix[rows])
+        for one in (made.fold.given, made.fold.held_out)
+    )
+    fold = type(made.fold)(given, held_out)
+    lists = TopN(made.lists.items_BK[rows], made.lists.scores_BK[rows])
+    mixed = judge([lists], fold, asked, catalogue=made.catalogue)
+    assert mixed.overall == pytest.approx(whole.overall, abs=1e-6)
+    for name, values in mixed.per_user.items():
+        np.testing.assert_allclose(values, whole.per_user[name][rows], rtol=0, atol=1e-6)
+
+
+def test_the_number_of_threads_changes_nothing(made: Case) -> None:
+    asked = [Metric(name, k) for name in (*ACCURACY, *BEYOND, "coverage", "gini") for k in (5, 100)]
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            with threadpool_limits(threads):
+                found.append(judge([made.lists], made.fold, asked, catalogue=made.catalogue))
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert other.overall == found[0].overall
+        for name, values in other.per_user.items():
+            np.testing.assert_allclose(values, found[0].per_user[name], rtol=0, atol=1e-6)
