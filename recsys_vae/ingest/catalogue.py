@@ -42,6 +42,11 @@ class Catalogue:
         """Give each item's genres, or an empty text."""
         return self._column("genres", ids, unknown=lambda _: "")
 
+    def known(self, ids: Iterable[Any]) -> int:
+        """Count the items of which the file says something."""
+        known = set(map(str, self.frame.index))
+        return sum(str(one) in known for one in ids)
+
     def _column(self, name: str, ids: Iterable[Any], unknown: Any) -> list[str]:
         # By text: a titles file may hold one odd id that turns all of them into strings.
         known = dict(zip(map(str, self.frame.index), self.frame[name], strict=True))

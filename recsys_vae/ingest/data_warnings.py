@@ -60,6 +60,26 @@ def warnings_of(interactions: Interactions) -> tuple[DataWarning, ...]:
     return tuple(one for one in found if one is not None)
 
 
+def titles_warning(known: int, items: IdMap, titled: str) -> DataWarning | None:
+    """Say that a file of titles is of other items than the data; None where it knows some.
+
+    Args:
+        known: items of the data of which the file says something.
+        items: of the data.
+        titled: an id of the file.
+    """
+    if known:
+        return None
+    own = str(items.ids(np.array([0]))[0])
+    return DataWarning(
+        name="titles-of-other-items",
+        count=len(items),
+        examples=(own, titled),
+        sentence=f"the titles know none of the {len(items):,} items (one of the data is {own!r}, "
+        f"one of the titles {titled!r}): name --item-column, or the file that belongs to the data",
+    )
+
+
 def _half_the_catalogue(interactions: Interactions) -> DataWarning | None:
     n_items = len(interactions.items)
     if n_items < SMALLEST_CATALOGUE:

@@ -180,8 +180,10 @@ def read_table(
         InputError: the file cannot be read, is empty, or a record is malformed.
     """
     options = options or ReadOptions()
-    tables, before, text = [], 0, False
+    tables, before, name, text = [], 0, "", False
     for block in in_order(FileSource(path, options).tickets(roles)):
+        if block.name != name:  # another file of a folder
+            before, name = 0, block.name
         if block.malformed:
             first = block.malformed[0]
             raise InputError(
@@ -192,7 +194,7 @@ def read_table(
         tables.append(_plain(block.table))
     if text:
         tables = _alike(tables)
-    if not before:
+    if not any(len(table) for table in tables):
         raise InputError(f"{printable(path)} has no rows: give a file with at least one")
     try:
         table = pa.concat_tables(tables, promote_options="permissive")

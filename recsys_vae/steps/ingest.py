@@ -3,13 +3,14 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from recsys_vae.errors import InputError
 from recsys_vae.files import atomic_folder, check_replaceable, refuse_loss, write_json
 from recsys_vae.ingest.catalogue import Catalogue, read_catalogue
 from recsys_vae.ingest.cleaning import Account, CleaningOptions
-from recsys_vae.ingest.data_warnings import DataWarning, warnings_of
+from recsys_vae.ingest.data_warnings import DataWarning, titles_warning, warnings_of
 from recsys_vae.ingest.engine import store_rows
 from recsys_vae.ingest.profile import profile
 from recsys_vae.ingest.quarantine import QUARANTINE
@@ -93,6 +94,11 @@ def ingest(options: IngestOptions) -> Ingested:
             stored = store_rows(source, options.cleaning, temporary / INTERACTIONS, temporary)
             interactions = load_interactions(temporary / INTERACTIONS)
             account, warnings = stored.account, warnings_of(interactions)
+            if options.items is not None and len(catalogue.frame):
+                ids = interactions.items.ids(np.arange(len(interactions.items)))
+                titled = str(catalogue.frame.index[0])
+                other = titles_warning(catalogue.known(ids), interactions.items, titled)
+                warnings += () if other is None else (other,)
             made = profile(interactions, interactions.times)
             made.save(temporary / PROFILE)
             if len(catalogue.frame):

@@ -131,3 +131,24 @@ def test_words_for_the_present_are_no_times(tmp_path: Path) -> None:
     cleaning = CleaningOptions(min_user_items=1, max_rejected=1)
     done = store_rows(FileSource(tmp_path / "x.csv"), cleaning, tmp_path / "out", tmp_path)
     assert done.account.rejected == {"the time cannot be read": 2}
+
+
+def test_titles_of_other_items_are_told_of(
+    tmp_path: Path, empty_database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tracking_store(tmp_path, empty_database):
+        Path("r.csv").write_text("user,item\n1,2\n1,3\n")
+        Path("titles.csv").write_text("item,title\n100,Film\n")
+        titles = ["--items", "titles.csv", "--min-user-items", "1"]
+        main(["ingest", "--data", "r.csv", *titles, "--out", "data"])
+        assert "the titles know none of the 2 items" in capsys.readouterr().out
+        Path("titles.csv").write_text("item,title\n3,Film\n")
+        main(["ingest", "--data", "r.csv", *titles, "--out", "data"])
+        assert "the titles know" not in capsys.readouterr().out
+
+
+def test_rows_of_a_folder_are_counted_in_each_file(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("item,title\n1,A\n2,B\n")
+    (tmp_path / "b.csv").write_text("item,title\n3,C\n4,D,E\n")
+    with pytest.raises(InputError, match=r"b\.csv, row 2: "):
+        read_catalogue(tmp_path)
