@@ -22,6 +22,7 @@ from recsys_vae.evaluation.comparison import Comparison, Entry, compare
 from recsys_vae.files import read_json
 from recsys_vae.interactions import load_interactions
 from recsys_vae.splitting import StrongOptions
+from recsys_vae.splitting.split import MANIFEST
 from recsys_vae.steps.ingest import INTERACTIONS
 from recsys_vae.steps.judged import read_entries
 from recsys_vae.steps.leaderboard import LeaderboardOptions, leaderboard
@@ -77,7 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
     found = []
     for seed in range(options.splits):
         folder = options.out / f"split-{seed}"
-        if not (folder / "split.json").is_file():
+        if not (folder / MANIFEST).is_file():
             split(data=options.data, out=folder, options=StrongOptions(seed=seed))
         if _source(folder) != fingerprint:
             parser.error(
@@ -107,7 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _source(folder: Path) -> str:
     """Give the fingerprint of the data that a split was made from."""
-    description = read_json(folder / "split.json", what="a split", remedy="delete its folder")
+    description = read_json(folder / MANIFEST, what="a split", remedy="delete its folder")
     return str(description.get("source_fingerprint"))
 
 

@@ -252,10 +252,8 @@ def _times(
         # As in text: 20200102 is a date, not a second of August 1970.
         days = (whole >= _FIRST_DAY) & (whole <= _LAST_DAY)
         if days.any():
-            dates, _, unread = text_times(pa.chunked_array([pa.array(whole[days]).cast("string")]))
-            times = times.copy()
-            times[days] = np.where(unread, times[days], dates)
-            unread = None
+            dates, _, none = text_times(pa.chunked_array([pa.array(whole[days]).cast("string")]))
+            times[days] = np.where(none, times[days], dates)
     else:
         raise InputError(
             f"{name}: times must be numbers, ISO dates or timestamps, not {kind}: name another "
