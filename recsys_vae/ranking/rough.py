@@ -7,6 +7,7 @@ entries, that is pairs of a user and an item.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +42,7 @@ class Contenders:
 
 
 def contenders_of(
-    chunks: Iterator[tuple[Tensor, Tensor]],
+    chunks: Iterator[tuple[Tensor, "Groups"]],
     k: int,
     lowest: Callable[[Tensor, Tensor], Tensor],
 ) -> Contenders:
@@ -60,11 +61,10 @@ def contenders_of(
     best_BK: Tensor | None = None
     limit_B = torch.empty(0)
     users, items, values = list[Tensor](), list[Tensor](), list[Tensor]()
-    for numbers_I, rough_BI in chunks:
-        groups = _Groups.of(rough_BI, k)
+    for numbers_I, groups in chunks:
         known = [] if best_BK is None else [best_BK]
         all_BS = torch.cat([*known, groups.maxima_BS, groups.rest_BI], dim=1)
-        best_BK = torch.topk(all_BS, min(k, all_BS.shape[1]), dim=1).values
+        best_BK = _highest(all_BS, k)
         limit_B = _limit(best_BK, k, lowest)
         for users_N, columns_N, values_N in groups.not_below(limit_B):
             users.append(users_N)
@@ -78,44 +78,64 @@ def contenders_of(
     return Contenders(users_N[order_N], items_N[order_N])
 
 
+def _highest(values_BS: Tensor, k: int) -> Tensor:
+    """Give the k largest of each row, in any order, or all where there are fewer."""
+    if k == 1:
+        return values_BS.amax(dim=1, keepdim=True)
+    return torch.topk(values_BS, min(k, values_BS.shape[1]), dim=1, sorted=False).values
+
+
 def _limit(best_BK: Tensor, k: int, lowest: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Give the least rough score of a candidate, (B,): more than -inf, which is for no place."""
-    first_B = best_BK[:, 0]
-    last_B = best_BK[:, -1] if best_BK.shape[1] == k else torch.full_like(first_B, -math.inf)
+    first_B = best_BK.amax(dim=1)
+    whole = best_BK.shape[1] == k
+    last_B = best_BK.amin(dim=1) if whole else torch.full_like(first_B, -math.inf)
     known = [one_B.masked_fill(torch.isneginf(one_B), 0.0) for one_B in (first_B, last_B)]
     limit_B = lowest(known[0], known[1]).masked_fill(torch.isneginf(last_B), -math.inf)
     return limit_B.clamp_(min=torch.finfo(torch.float32).min)
 
 
+def members(rough_BI: Tensor, k: int, users_M: Tensor, strides_M: Tensor) -> Tensor:
+    """Give the scores (M, G) of some users' groups, float32."""
+    return strided(rough_BI, k).transpose(1, 2)[users_M, strides_M].float()
+
+
 @dataclass(frozen=True, slots=True)
-class _Groups:
-    """Rough scores, and the maxima of groups of them.
+class Groups:
+    """The maxima of groups of rough scores, and how to look into a group.
 
     Item c, c + S, c + 2 S... share a maximum; those that are left over stand by themselves.
 
     Attributes:
-        table_BGS: rough scores.
         maxima_BS: over G, float32.
-        rest_BI: the scores behind the table, float32.
+        rest_BI: the scores of what is left over, float32.
+        look: gives the scores (M, G) of the groups of M users and as many strides.
     """
 
-    table_BGS: Tensor
     maxima_BS: Tensor
     rest_BI: Tensor
+    look: Callable[[Tensor, Tensor], Tensor]
 
     @classmethod
-    def of(cls, rough_BI: Tensor, k: int) -> "_Groups":
-        table_BGS = strided(rough_BI, k)
-        rest_BI = rough_BI[:, table_BGS[0].numel() :].float()
-        return cls(table_BGS, table_BGS.amax(dim=1).float(), rest_BI)
+    def of(cls, rough_BI: Tensor, k: int) -> "Groups":
+        """Group rough scores (B, I) of which the k largest are wanted."""
+        maxima_BS, rest_BI = maxima_of(rough_BI, k)
+        return cls(maxima_BS, rest_BI, partial(members, rough_BI, k))
 
     def not_below(self, limit_B: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Give users, columns and values of the scores that are not below a user's limit."""
-        n_groups, n_strides = self.table_BGS.shape[1:]
+        n_strides = self.maxima_BS.shape[1]
         users_M, strides_M = (self.maxima_BS >= limit_B[:, None]).nonzero(as_tuple=True)
-        values_MG = self.table_BGS.transpose(1, 2)[users_M, strides_M].float()
+        values_MG = self.look(users_M, strides_M)
         rows_N, groups_N = (values_MG >= limit_B[users_M, None]).nonzero(as_tuple=True)
         columns_N = strides_M[rows_N] + n_strides * groups_N
         yield users_M[rows_N], columns_N, values_MG[rows_N, groups_N]
         users_N, places_N = (self.rest_BI >= limit_B[:, None]).nonzero(as_tuple=True)
-        yield users_N, places_N + n_groups * n_strides, self.rest_BI[users_N, places_N]
+        yield users_N, places_N + n_strides * values_MG.shape[1], self.rest_BI[users_N, places_N]
+
+
+def maxima_of(rough_BI: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Give the maxima (B, S) of groups, and a copy of the scores in none, both float32."""
+    table_BGS = strided(rough_BI, k)
+    n_grouped = table_BGS.shape[1] * table_BGS.shape[2]
+    return table_BGS.amax(dim=1).float(), rough_BI[:, n_grouped:].to(torch.float32, copy=True)

@@ -15,10 +15,12 @@ from recsys_vae.ranking.room import Room
 from recsys_vae.ranking.topn import check_finite
 
 _ITEMS_AT_ONCE: Final = 1 << 15
-"""Columns of the rough product that are held for a block; never the whole of a large catalogue."""
+"""Columns of the rough product that are held for a block where the user of it does not say."""
 _ROUNDING_BF16: Final = 2.0**-8
 """Relative error of a number in bfloat16: twice what rounding to the nearest can do."""
 _ROUNDING_F32: Final = 2.0**-23
+_SAMPLE: Final = 256
+"""Items by which a user's largest score is guessed: those of the largest bias."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class _Chunk:
 
     Attributes:
         numbers_I: of the items, ascending.
-        weight_HI: (H + 2, I) weights, and the bias as a sum of two numbers.
+        weight_HI: (H + 3, I) weights, the bias as a sum of two numbers, and ones.
     """
 
     numbers_I: Tensor
@@ -41,13 +43,15 @@ class RoughProduct:
 
         E_u = |h_u - h~_u| max_i |w_i| + |h~_u| max_i |w_i - w~_i| + rounding
 
-    (Cauchy-Schwarz).
+    (Cauchy-Schwarz). The rounding of s~_ui itself grows with its size; so each user's scores are
+    moved by a number that brings the largest near 0, which changes the order of nobody's items.
 
     Args:
         weight_IH: float32, of all items.
         bias_I: float32, of all items.
         numbers_I: of the items that are multiplied, ascending; None: all.
         precise: whether to do without bfloat16.
+        at_once: items that are multiplied at a time.
 
     Attributes:
         kind: of the rough scores.
@@ -60,6 +64,7 @@ class RoughProduct:
         numbers_I: Tensor | None = None,
         *,
         precise: bool = False,
+        at_once: int | None = None,
     ) -> None:
         """Prepare the items once."""
         check_finite(weight_IH)
@@ -71,8 +76,11 @@ class RoughProduct:
         self._rounding = _ROUNDING_BF16 if rough else _ROUNDING_F32
         if numbers_I is None:
             numbers_I = torch.arange(len(bias_I), device=bias_I.device)
+        at_once = at_once or _ITEMS_AT_ONCE
         self._longest = self._error = self._largest_bias = 0.0
-        self._chunks = [self._prepare(part) for part in numbers_I.split(_ITEMS_AT_ONCE)]
+        self._chunks = [self._prepare(part) for part in numbers_I.split(at_once)]
+        foremost_S = torch.topk(bias_I[numbers_I], min(_SAMPLE, len(numbers_I))).indices
+        self._sample = self._prepare(numbers_I[foremost_S])
 
     def _prepare(self, numbers_I: Tensor) -> _Chunk:
         weight_IH, bias_I = self._weight_IH[numbers_I], self._bias_I[numbers_I]
@@ -85,8 +93,9 @@ class RoughProduct:
         self._longest = max(self._longest, float(lengths.max()))
         self._error = max(self._error, float(errors.max()))
         self._largest_bias = max(self._largest_bias, float(bias_I.abs().max()))
-        weight_HI = torch.cat([rough_IH.T, first_I[None], second_I[None]]).contiguous()
-        return _Chunk(numbers_I, weight_HI)
+        ones_I = torch.ones_like(first_I)
+        rows = [rough_IH.T, torch.stack([first_I, second_I, ones_I])]
+        return _Chunk(numbers_I, torch.cat(rows).contiguous())
 
     def chunks(self, hidden_BH: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Multiply some items at a time.
@@ -95,14 +104,22 @@ class RoughProduct:
             hidden_BH: float32, of the users.
 
         Yields:
-            The numbers (I,) of some items, and their rough scores (B, I), whose memory is used
-            again for the next.
+            The numbers (I,) of some items, and their rough scores (B, I), moved by a number of
+            each user's; their memory is used again for the next.
         """
-        ones_B2 = hidden_BH.new_ones(len(hidden_BH), 2)
-        rough_BH = torch.cat([hidden_BH, ones_B2], dim=1).to(self.kind)
+        rough_BH = hidden_BH.new_ones(len(hidden_BH), hidden_BH.shape[1] + 3).to(self.kind)
+        rough_BH[:, :-3] = hidden_BH
+        rough_BH[:, -1] = 0.0
+        highest_B = (rough_BH @ self._sample.weight_HI).amax(dim=1)
+        rough_BH[:, -1] = torch.nan_to_num(-highest_B, 0.0, 0.0, 0.0)
         for chunk in self._chunks:
             buffer_BI = self._room.of(len(rough_BH), len(chunk.numbers_I))
             yield chunk.numbers_I, torch.mm(rough_BH, chunk.weight_HI, out=buffer_BI)
+
+    @property
+    def growth(self) -> float:
+        """By how much the bound of the error grows with the size of a rough score."""
+        return 1.01 * self._rounding
 
     def error(self, base_B: Tensor, near_B: Tensor) -> Tensor:
         """Bound the error of rough scores.
@@ -122,8 +139,9 @@ class RoughProduct:
         length_B = torch.linalg.vector_norm(rough_BH, dim=1)
         error_B = torch.linalg.vector_norm(hidden_BH - rough_BH, dim=1)
         bound_B = error_B * self._longest + length_B * self._error
-        # Sums in float32, of any order; and the bias in two parts.
-        summed = (hidden_BH.shape[1] + 4) * _ROUNDING_F32
+        # Sums in float32, of any order, of terms that add up to a score, and less one that is as
+        # large at most; and the bias in two parts.
+        summed = 2.02 * (hidden_BH.shape[1] + 5) * _ROUNDING_F32
         bound_B += summed * (length_B * (self._longest + self._error) + self._largest_bias)
         bound_B += self._rounding**2 * self._largest_bias
         base_B: Tensor = bound_B.float()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recsys_vae.nn.linear_scores import LinearScores
 from recsys_vae.ranking.ordering import empty_lists, ordered, products
-from recsys_vae.ranking.rough import Contenders, contenders_of
+from recsys_vae.ranking.rough import Contenders, Groups, contenders_of
 from recsys_vae.ranking.rough_product import RoughProduct
 from recsys_vae.ranking.seen import Seen
 from recsys_vae.ranking.topn import ItemRules, TopN, check_finite, check_length
@@ -87,10 +87,10 @@ class Shortlist:
             near_B = torch.maximum(first_B.abs(), last_B.abs())
             return last_B - 2 * self._rough.error(base_B, near_B)
 
-        def masked() -> Iterator[tuple[Tensor, Tensor]]:
+        def masked() -> Iterator[tuple[Tensor, Groups]]:
             for numbers_I, rough_BI in self._rough.chunks(hidden_BH):
                 if seen is not None:
                     seen.mask(rough_BI, numbers_I)
-                yield numbers_I, rough_BI
+                yield numbers_I, Groups.of(rough_BI, k)
 
         return contenders_of(masked(), k, lowest)

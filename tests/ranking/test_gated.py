@@ -15,7 +15,7 @@ from scipy.sparse import csr_array
 from recsys_vae.errors import InputError
 from recsys_vae.models.gated_scores import GatedScores
 from recsys_vae.nn.linear_scores import LinearScores
-from recsys_vae.ranking import ItemRules, NotFiniteError, gated, rough_product
+from recsys_vae.ranking import ItemRules, NotFiniteError, gated
 from recsys_vae.ranking.gated import GatedShortlist
 from recsys_vae.ranking.ordering import products
 from recsys_vae.ranking.rough import Contenders
@@ -67,8 +67,11 @@ def test_lists_are_those_of_all_scores(precise: bool, seed: int, data: st.DataOb
         assert scores[items >= 0] == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
-def test_few_items_are_looked_at_closely(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("moved", [0.0, -1_000.0])
+def test_few_items_are_looked_at_closely(moved: float, monkeypatch: pytest.MonkeyPatch) -> None:
     users = mixture(64, 5_000, 32, 4, scale=2.0**-7)
+    # What is added to all logits of a user changes no score, but would be rounded with them.
+    users.logits.bias_I.add_(moved)
     looked = list[int]()
 
     def counted(logits: LinearScores, found: Contenders) -> torch.Tensor:
@@ -78,20 +81,23 @@ def test_few_items_are_looked_at_closely(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(gated, "products", counted)
     one = users.logits
     GatedShortlist(one.weight_IH, one.bias_I).rank(users, csr_array((64, 5_000)), 50)
-    assert 64 * 51 <= sum(looked) < 64 * 300
+    assert 64 * 51 <= sum(looked) < 64 * 75
 
 
 def test_a_list_does_not_depend_on_the_block_or_on_how_much_is_held(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    users, seen = mixture(64, 2_000, 24, 2), histories(64, 2_000, 2)
+    # Not a multiple of the items that share a maximum: some stand by themselves.
+    users, seen = mixture(64, 2_013, 24, 2), histories(64, 2_013, 2)
     one = users.logits
     whole = GatedShortlist(one.weight_IH, one.bias_I).rank(users, seen, 30)
-    monkeypatch.setattr(rough_product, "_ITEMS_AT_ONCE", 170)
-    monkeypatch.setattr(gated, "_MULTIPLIED", 2_000 * 13)
-    monkeypatch.setattr(gated, "_ADDED", 2_000 * 5)
+    monkeypatch.setattr(gated, "_NEAR", 3)
+    near = GatedShortlist(one.weight_IH, one.bias_I).rank(users, seen, 30)
+    monkeypatch.setattr(gated, "_HELD", 2_013 * 5)
     pieces = GatedShortlist(one.weight_IH, one.bias_I).rank(users, seen, 30)
+    assert_same(whole, near)
     assert_same(whole, pieces)
+    assert whole.items_BK.tolist() == in_float64(users, seen, 30, ItemRules())
 
 
 def test_with_logits_that_may_be_far_off_all_items_are_looked_at() -> None:
@@ -126,8 +132,7 @@ def test_what_is_not_finite_is_refused() -> None:
 def test_who_is_not_finite_is_named_in_whatever_part_of_the_block(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gated, "_MOST_USERS", 4)
-    monkeypatch.setattr(gated, "_ADDED", 20)
+    monkeypatch.setattr(gated, "_HELD", 20)
     users = mixture(11, 10, 4, 0)
     users = replace(users, given=csr_array(np.ones((11, 10), np.float32)))
     users.given.data[users.given.indptr[7] : users.given.indptr[8]] = np.nan

@@ -15,7 +15,9 @@ from scipy.sparse import csr_array, random_array
 
 from recsys_vae.errors import InputError
 from recsys_vae.nn.linear_scores import LinearScores
-from recsys_vae.ranking import ItemRules, NotFiniteError, TopN, rank, rough_product
+from recsys_vae.ranking import ItemRules, NotFiniteError, TopN, rank, rough_product, shortlist
+from recsys_vae.ranking.ordering import products
+from recsys_vae.ranking.rough import Contenders
 from recsys_vae.ranking.shortlist import Shortlist
 
 
@@ -95,6 +97,22 @@ def test_equal_scores_go_by_the_items_number() -> None:
     some[[400, 30, 31]] = 1.0
     lists = Shortlist(users.weight_IH, some).rank(users, csr_array((2, 500)), 5)
     assert lists.items_BK.tolist() == [[30, 31, 400, 0, 1]] * 2
+
+
+@pytest.mark.parametrize("moved", [0.0, -1_000.0])
+def test_few_items_are_looked_at_closely(moved: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    users = made_up(64, 5_000, 32, 4, scale=2.0**-7)
+    looked = list[int]()
+
+    def counted(some: LinearScores, found: Contenders) -> torch.Tensor:
+        looked.append(len(found.users_N))
+        return products(some, found)
+
+    monkeypatch.setattr(shortlist, "products", counted)
+    # What is added to all scores of a user changes no list, but would be rounded with them.
+    made = Shortlist(users.weight_IH, users.bias_I + moved)
+    made.rank(users, csr_array((64, 5_000)), 50)
+    assert 64 * 50 <= sum(looked) < 64 * 75
 
 
 def test_a_large_catalogue_is_looked_at_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
