@@ -108,13 +108,14 @@ class Before:
             pa.parquet.write_table(table, temporary)
 
     def changed(self, blocks: Iterator[HistoryBlock], size: int) -> Iterator[HistoryBlock]:
-        """Leave out users whose history is what it was.
+        """Leave out users whose history is what it was; give a block even if that is everybody.
 
         Args:
             blocks: all users.
             size: users a block that is given.
         """
         waiting: list[HistoryBlock] = []
+        none_yet = True
         for block in blocks:
             numbers = self.users.numbers(block.users, missing="mark")
             known = numbers != UNKNOWN
@@ -126,7 +127,9 @@ class Before:
             while sum(len(one.users) for one in waiting) >= size:
                 whole = joined(waiting)
                 yield whole.rows(np.arange(size))
+                none_yet = False
                 waiting = [whole.rows(np.arange(size, len(whole.users)), counted=False)]
         rest = joined(waiting) if waiting else None
-        if rest is not None and (len(rest.users) or rest.unknown or rest.below):
+        # A result of no file at all could not be read as a table.
+        if rest is not None and (len(rest.users) or rest.unknown or rest.below or none_yet):
             yield rest

@@ -104,6 +104,22 @@ def test_a_night_with_unknown_items_alone_is_no_error(
     assert done.unchanged == 30
 
 
+@pytest.mark.parametrize("form", ["long", "list"])
+def test_a_night_without_changes_leaves_a_table_without_rows(
+    form: str, taken: pd.DataFrame, tmp_path: Path
+) -> None:
+    taken.to_parquet(tmp_path / "h.parquet")
+    scored(tmp_path / "h.parquet", tmp_path / "first", form=form)
+    whole = pd.read_parquet(tmp_path / "first")
+    for number in range(2):
+        since = {"since": tmp_path / ("second" if number else "first"), "form": form}
+        out = tmp_path / ("third" if number else "second")
+        assert scored(tmp_path / "h.parquet", out, **since).unchanged == 30
+        found = pd.read_parquet(out)
+        assert not len(found)
+        assert found.dtypes.to_dict() == whole.dtypes.to_dict()
+
+
 _OTHERS: list[Callable[[pd.DataFrame], dict[str, Any]]] = [
     lambda _frame: {"unsorted": True},
     lambda _frame: {"reading": ReadOptions(columns=ColumnNames(item="bought"))},
