@@ -17,7 +17,7 @@ from recsys_vae.cli_models import models
 from recsys_vae.cli_promote import promote
 from recsys_vae.cli_report import report
 from recsys_vae.cli_tuning import reproduce, tune
-from recsys_vae.errors import InputError
+from recsys_vae.errors import InputError, reason
 from recsys_vae.options import (
     CLEANING,
     COLUMNS,
@@ -305,3 +305,8 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(f"{where} cannot be used ({what}): check path, permission and free space", 2)
     except (click.Abort, KeyboardInterrupt):
         _fail(_INTERRUPTED, 130)
+    except Exception as error:
+        if not type(error).__module__.startswith(("mlflow.", "sqlalchemy.")):
+            raise
+        what = reason(error)
+        _fail(f"MLflow failed ({what}): check MLFLOW_TRACKING_URI, and whether its store works", 2)

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from recsys_vae.errors import InputError
 from recsys_vae.options import comma_separated, options, path_option, spelled
@@ -93,8 +94,14 @@ def spark_options(values: dict[str, Any]) -> "SparkOptions":
 
 _LOCAL_ONLY = (
     "since", "skip_damaged", "unsorted", "rules", "at", "rerank", "explore", "explain", "items",
-    "approximate",
+    "approximate", "approximate_recall",
 )  # fmt: skip
+
+
+def _is_given(name: str) -> bool:
+    """Say whether the command line has an option; 0 is a value like any other."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source not in (None, ParameterSource.DEFAULT)
 
 
 def refuse_other_engine(values: dict[str, Any]) -> None:
@@ -105,14 +112,14 @@ def refuse_other_engine(values: dict[str, Any]) -> None:
     """
     if values["engine"] == "spark":
         for name in _LOCAL_ONLY:
-            if values[name]:
+            if _is_given(name):
                 raise InputError(
                     f"{spelled(name)} does not belong to --engine spark: leave it out, or use "
                     "--engine local"
                 )
         return
     for name in ("spark_master", "spark_conf"):
-        if values[name]:
+        if _is_given(name):
             raise InputError(
                 f"{spelled(name)} does not belong to --engine local: leave it out, or choose "
                 "--engine spark"

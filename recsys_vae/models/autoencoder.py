@@ -14,6 +14,7 @@ from pydantic import Field
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
+from recsys_vae.errors import InputError
 from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig, NotFittedError
 from recsys_vae.nn.gaussian import Distribution
@@ -164,7 +165,18 @@ class NeuralRecommender(ABC):
         return self._network
 
     def fit(self, train_data: Interactions, options: FitOptions) -> Self:
-        """Train on the given users; the best weights by `options.validate` are kept."""
+        """Train on the given users; the best weights by `options.validate` are kept.
+
+        Raises:
+            InputError: interactions have negative weights, of which the likelihood knows nothing.
+            DivergenceError: loss, weights or validation are not finite.
+        """
+        likelihood = getattr(self.config, "likelihood", "multinomial")
+        if likelihood != "gaussian" and (train_data.matrix.data < 0).any():
+            raise InputError(
+                f"the interactions hold negative weights, which the {likelihood} likelihood does "
+                "not know: leave those rows out, or take a model with likelihood=gaussian"
+            )
         device = choose_device(options.device)
         prepare_host(options.threads)
         config = self.config.training
@@ -207,7 +219,12 @@ class NeuralRecommender(ABC):
         network = self.network
         network.eval()
         device = next(network.parameters()).device
-        return network.encode(sparse_batch(csr_array(given, dtype=np.float32), device))
+        histories = csr_array(given, dtype=np.float32)
+        if not histories.has_canonical_format:
+            # An item twice is an item of twice the weight, also where lengths are taken.
+            histories = histories.copy()
+            histories.sum_duplicates()
+        return network.encode(sparse_batch(histories, device))
 
     @torch.inference_mode()
     def score(self, given: csr_array) -> FloatMatrix:

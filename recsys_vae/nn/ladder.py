@@ -79,13 +79,15 @@ class Ladder(nn.Module):
     r"""L groups: z_1 ~ N(0, I), and z_l ~ N(m_l, exp(s_l)) with m_l, s_l read from z_1..z_{l-1}.
 
     .. math::
-        c_l = \tanh\big(V_l\, \mathrm{norm}(\textstyle\sum_{j<l} U_j z_j)\big), \quad
+        c_l = H^{-1/2} \tanh\big(V_l\, \mathrm{norm}(\textstyle\sum_{j<l} U_j z_j)\big), \quad
         (m_l, s_l) = P_l c_l, \quad (d_l, r_l) = Q_l [h_l, c_l]
 
     What is known of the user, h_L, is read by the lowest group; h_l = tanh(R_l h_{l+1}) on the
     way up, as in C. K. Sonderby et al., Ladder Variational Autoencoders, NeurIPS 2016. The norm is
-    a layer norm without parameters; s_l and r_l below the top are bounded, so that no KL term
-    can exceed a bound set by d alone. The top group's posterior is that of a plain VAE.
+    a layer norm without parameters; the factor before the tanh makes c about as long as h, which
+    begins small, because histories have length 1: else c would drown it. s_l and r_l below the top
+    are bounded, so that no KL term can exceed a bound set by d alone. The top group's posterior is
+    that of a plain VAE.
 
     Args:
         groups: L.
@@ -97,7 +99,7 @@ class Ladder(nn.Module):
     def __init__(self, groups: int, width: int, known: int, bound: float) -> None:
         """Build the layers; the caller initialises them."""
         super().__init__()
-        self.groups, self.bound = groups, bound
+        self.groups, self.bound, self.size = groups, bound, known**-0.5
         self.up = nn.ModuleList(nn.Linear(known, known) for _ in range(groups - 1))
         self.posterior = nn.Linear(known, 2 * width)
         self.carry = nn.ModuleList(nn.Linear(width, known) for _ in range(groups - 1))
@@ -124,6 +126,7 @@ class Ladder(nn.Module):
             carried_BH = widened(carry(points[-1]))
             state_BH = carried_BH if state_BH is None else state_BH + carried_BH
             context_BH = torch.tanh(context(F.layer_norm(state_BH, state_BH.shape[1:])))
+            context_BH = context_BH * self.size
             mean_BW, s_BW = widened(prior(context_BH)).chunk(2, dim=1)
             both_BH = torch.cat([rungs[number], context_BH], dim=1)
             shift_BW, r_BW = widened(residual(both_BH)).chunk(2, dim=1)

@@ -119,7 +119,7 @@ class VectorQuantizer(nn.Module):
         revive_below: float,
         generator: torch.Generator,
     ) -> None:
-        """Draw the codes from a normal law of standard deviation 0.1, near where encoders begin."""
+        """Draw the codes from a normal law of standard deviation 0.1."""
         super().__init__()
         self.decay, self.revive_below = decay, revive_below
         drawn_GKD = 0.1 * torch.randn(groups, codes, width, generator=generator)

@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from recsys_vae.errors import InputError, reason
+from recsys_vae.tracking.downloads import downloaded
 from recsys_vae.tracking.runs import metric_name, reachable_store
 from recsys_vae.tracking.steps_within import run_id_of, steps_within
 
@@ -66,12 +67,7 @@ def evaluation_folders(reference: str) -> list[Path]:
             "'main'"
         )
     try:
-        return [
-            Path(
-                mlflow.artifacts.download_artifacts(run_id=one.info.run_id, artifact_path=ARTIFACT)
-            )
-            for one in steps
-        ]
+        return [downloaded(f"runs:/{one.info.run_id}/{ARTIFACT}") for one in steps]
     except (MlflowException, SQLAlchemyError, OSError, ValueError) as error:
         raise InputError(
             f"the evaluation of MLflow run {run_id} cannot be read ({reason(error)}): evaluate "

@@ -79,7 +79,13 @@ class Kept:
         items = self.model.items
         check_length(asked.k, len(items))
         for name, ids in (("allow", asked.allow), ("block", asked.block)):
-            numbers = items.numbers(ids, missing="mark")
+            try:
+                numbers = items.numbers(ids, missing="mark")
+            except UnicodeError as error:
+                raise InputError(
+                    f"{name} holds an id that is no text (half of a surrogate pair): give ids in "
+                    "UTF-8"
+                ) from error
             unknown = [one for one, number in zip(ids, numbers, strict=True) if number < 0]
             if unknown:
                 raise InputError(

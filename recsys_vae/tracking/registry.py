@@ -18,7 +18,8 @@ import recsys_vae
 from recsys_vae.errors import InputError, reason
 from recsys_vae.interactions import IdMap
 from recsys_vae.models.base import Recommender
-from recsys_vae.tracking.runs import quiet, reachable_store
+from recsys_vae.tracking.downloads import downloaded
+from recsys_vae.tracking.runs import make_store, quiet, reachable_store
 
 REGISTERED_NAME: Final = "recsys-vae"
 CHALLENGER: Final = "challenger"
@@ -32,10 +33,13 @@ _SCHEMES: Final = (
     "http:",
     "https:",
 )
+_NOT_IN_NAMES: Final = "/:'\"?#@"
 _REQUIREMENTS: Final = (
     "mlflow", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scipy", "threadpoolctl",
     "torch", "tqdm",
 )  # fmt: skip
+
+_NOT_OF_THE_STORE: Final = ("file:", "s3:", "gs:", "http:", "https:")
 
 _PARAMS: Final = ParamSchema(
     [
@@ -118,10 +122,11 @@ def check_register_name(name: str) -> None:
     """Refuse, before any work, a name that MLflow's registry would not take.
 
     Raises:
-        InputError: the name is empty or holds a slash or a colon.
+        InputError: the name is empty, or holds what MLflow's URIs and searches give a meaning to.
     """
-    if not name.strip() or set(name) & set("/:") or name in (".", ".."):
-        raise InputError(f"--register '{name}' is no model name: leave out '/' and ':'")
+    if not name.strip() or set(name) & set(_NOT_IN_NAMES) or name in (".", ".."):
+        special = " ".join(_NOT_IN_NAMES)
+        raise InputError(f"--register '{name}' is no model name: leave out {special}")
 
 
 def register(uri: str, name: str) -> str:
@@ -150,7 +155,8 @@ def model_folder(reference: str) -> Path:
         reference: a folder, or an MLflow URI such as "models:/recsys-vae@challenger".
 
     Returns:
-        A folder that `load_model` reads; for a remote URI, a downloaded copy.
+        A folder that `load_model` reads; for a remote URI, a copy that is gone when the process
+        ends.
 
     Raises:
         InputError: there is no such model.
@@ -159,11 +165,13 @@ def model_folder(reference: str) -> Path:
         return Path(reference)
     quiet()
     try:
-        downloaded = Path(mlflow.artifacts.download_artifacts(reference))
+        if not reference.startswith(_NOT_OF_THE_STORE):
+            make_store()
+        found = downloaded(reference)
     except (MlflowException, SQLAlchemyError, ImportError, OSError, ValueError) as error:
         raise InputError(
             f"--model {reference} cannot be loaded ({reason(error)}): check the name, the alias "
             "and MLFLOW_TRACKING_URI"
         ) from error
-    inside = sorted(downloaded.glob("artifacts/*/model.json"))
-    return inside[0].parent if inside else downloaded
+    inside = sorted(found.glob("artifacts/*/model.json"))
+    return inside[0].parent if inside else found

@@ -22,6 +22,7 @@ import mlflow
 import pandas as pd
 from filelock import FileLock
 from mlflow.entities import Metric
+from mlflow.environment_variables import MLFLOW_EXPERIMENT_ID, MLFLOW_EXPERIMENT_NAME
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from sqlalchemy.exc import SQLAlchemyError
@@ -44,6 +45,8 @@ _NOT_IN_NAMES: Final = re.compile(r"[^/\w.\- ]")
 _LONGEST_NAME: Final = 250
 _ENDED: Final[list[str]] = []
 """The run that ended last in this process, if any: MLflow itself would name the one it is in."""
+_TAKEN: Final[set[str]] = set()
+"""Experiments that this process chose by their name."""
 _SECONDS_BETWEEN_WRITES: Final = 2
 """A write takes some 10 ms of a core: as much as a small epoch can bear to lose."""
 _SECONDS_FOR_A_SERVER: Final = 20
@@ -220,21 +223,33 @@ def step_run(
         mlflow.set_system_metrics_sampling_interval(_SECONDS_BETWEEN_WRITES)
     with reachable_store():
         if not prepared and not nested:
-            mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+            _choose_experiment()
         started = mlflow.start_run(
             run_name=None if prepared else name or step,
             nested=nested,
             log_system_metrics=system_metrics,
         )
     with started as run:
-        mlflow.set_tags({TAG_STEP: step, "recsys_vae.version": __version__, **git_state()})
-        mlflow.log_dict(environment(), "environment.json")
+        with reachable_store():  # the first files: whether the store of artifacts takes any
+            mlflow.set_tags({TAG_STEP: step, "recsys_vae.version": __version__, **git_state()})
+            mlflow.log_dict(environment(), "environment.json")
         tracked = StepRun(run)
         try:
             yield tracked
         finally:
             tracked.flush()
             _ENDED[:] = [tracked.run_id]
+
+
+def _choose_experiment() -> None:
+    """Take the experiment that MLflow's own variables name, or ours."""
+    number = os.environ.get(MLFLOW_EXPERIMENT_ID.name)
+    # MLflow itself writes the number there, for processes of ours.
+    if number is not None and number not in _TAKEN:
+        mlflow.set_experiment(experiment_id=number)
+    else:
+        name = os.environ.get(MLFLOW_EXPERIMENT_NAME.name, EXPERIMENT)
+        _TAKEN.add(str(mlflow.set_experiment(name).experiment_id))
 
 
 @contextmanager
@@ -245,7 +260,7 @@ def reachable_store() -> Iterator[None]:
         InputError: the tracking store cannot be reached, opened or understood.
     """
     try:
-        _make_store(tracking_uri())
+        make_store()
         yield
     except InputError:
         raise
@@ -256,6 +271,16 @@ def reachable_store() -> Iterator[None]:
             f"MLflow cannot use {store} ({reason(error)}): check MLFLOW_TRACKING_URI (a relative "
             "sqlite path is relative to the working folder) and the experiment"
         ) from error
+
+
+def make_store() -> None:
+    """Make sure that the store is there and answers.
+
+    Raises:
+        MlflowException: it cannot be used.
+        OSError: no server answers.
+    """
+    _make_store(tracking_uri())
 
 
 @lru_cache(maxsize=8)

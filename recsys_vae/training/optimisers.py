@@ -17,7 +17,8 @@ def make_optimisers(
 ) -> list[torch.optim.Optimizer]:
     """Make Adam for dense parameters and `RowAdam` for those with row-sparse gradients.
 
-    The gradient of lambda |W|^2 is 2 lambda W; biases are left out.
+    The gradient of lambda |W|^2 is 2 lambda W; biases, the scales of norms and pseudo-inputs, which
+    are no weights of a layer, are left out.
 
     Args:
         phase: whose parameters.
@@ -35,13 +36,18 @@ def make_optimisers(
     if rows and (config.weight_decay or config.clip_norm is not None):
         raise InputError(
             "training.weight_decay and training.clip_norm would touch every item in every step, "
-            "which the sampled softmax exists to avoid: leave them out, or set softmax=exact"
+            "which the sampled softmax exists to avoid: set training.weight_decay=0 and leave "
+            "clip_norm out, or set softmax=exact"
         )
-    weights = [p for p in dense if "bias" not in names[id(p)]]
-    biases = [p for p in dense if "bias" in names[id(p)]]
+    norms = {id(p) for m in module.modules() if isinstance(m, nn.LayerNorm) for p in m.parameters()}
+    spared = {key for key, name in names.items() if "bias" in name or "pseudo" in name} | norms
+    shrunk = {id(p) for p in dense} - spared
     groups = [
-        {"params": weights, "weight_decay": 2.0 * config.weight_decay},
-        {"params": biases, "weight_decay": 0.0},
+        {
+            "params": [p for p in dense if id(p) in shrunk],
+            "weight_decay": 2.0 * config.weight_decay,
+        },
+        {"params": [p for p in dense if id(p) not in shrunk], "weight_decay": 0.0},
     ]
     optimisers: list[torch.optim.Optimizer] = []
     if dense:

@@ -144,6 +144,8 @@ class Trainer:
             for name, total in sums.items()
         }
         self._refuse_divergence("loss", means["loss"])
+        # The loss is that before the last step.
+        self._refuse_divergence("sum of the weights", self._sum_of_weights())
         seconds = time.perf_counter() - started
         metric, best = self._validate()
         return EpochRecord(
@@ -205,6 +207,10 @@ class Trainer:
             phase.after_step(noise, self._plan.world.sum)
         self._step += 1
         return terms
+
+    @torch.no_grad()
+    def _sum_of_weights(self) -> float:
+        return sum(float(one.sum()) for one in self._module.parameters())
 
     def _refuse_divergence(self, what: str, value: float) -> None:
         if math.isfinite(value):

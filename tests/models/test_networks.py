@@ -13,7 +13,8 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from recsys_vae.interactions import Interactions
+from recsys_vae.errors import InputError
+from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.autoencoder import Autoencoder
 from recsys_vae.models.base import FitOptions
 from recsys_vae.models.mult_dae import MultDAE, MultDAEConfig
@@ -211,6 +212,29 @@ def test_scores_are_the_logits_at_the_posterior_mean(small: Interactions) -> Non
         expected: Tensor = network.decode(network.encode(batch).mean_BZ)
     assert np.array_equal(model.score(small.matrix), expected.numpy())
     assert np.array_equal(model.score(small.matrix), model.score(small.matrix))
+
+
+def test_an_item_that_stands_twice_in_a_history_has_twice_the_weight(small: Interactions) -> None:
+    training = TrainingConfig(epochs=1)
+    model = MultVAE(MultVAEConfig(hidden=(_H,), latent=_Z, training=training))
+    model.fit(small, FitOptions(device="cpu"))
+    n_items = len(small.items)
+    twice = csr_array((np.array([1, 1, 3], np.float32), [0, 0, 2], [0, 3]), shape=(1, n_items))
+    once = csr_array((np.array([2, 3], np.float32), [0, 2], [0, 2]), shape=(1, n_items))
+    assert np.array_equal(model.score(twice), model.score(once))
+    assert twice.nnz == 3
+
+
+def test_negative_weights_are_refused_where_the_likelihood_does_not_know_them() -> None:
+    one = IdMap.of(range(3))
+    taken = Interactions(
+        one, one, csr_array(np.array([[1, -1, 0], [0, 1, 1], [1, 0, 2]], np.float32))
+    )
+    training = TrainingConfig(epochs=1)
+    with pytest.raises(InputError, match="negative weights, which the multinomial likelihood"):
+        MultDAE(MultDAEConfig(latent=2, training=training)).fit(taken, FitOptions(device="cpu"))
+    gaussian = MultVAEConfig(hidden=(4,), latent=2, likelihood="gaussian", training=training)
+    MultVAE(gaussian).fit(taken, FitOptions(device="cpu"))
 
 
 def test_scores_do_not_depend_on_the_variance(small: Interactions) -> None:

@@ -88,7 +88,7 @@ def test_the_whole_divergence_is_what_samples_say_of_log_q_minus_log_p() -> None
         state = (state - state.mean(1, keepdim=True)) / (
             state.var(1, keepdim=True, correction=0) + 1e-5
         ).sqrt()
-        context = torch.tanh(ladder.context[0](state))
+        context = torch.tanh(ladder.context[0](state)) / rungs[1].shape[1] ** 0.5
         m, s = ladder.prior[0](context).chunk(2, dim=1)
         d, r = ladder.residual[0](torch.cat([rungs[1], context], dim=1)).chunk(2, dim=1)
         s, r = bounded(s, 4.0), bounded(r, 4.0)

@@ -4,6 +4,8 @@ What is refused is refused where the row is met, by Spark's `raise_error`: nothi
 twice for it. The sentence is found again by `session.explained`.
 """
 
+import codecs
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -20,13 +22,26 @@ from recsys_vae.scoring.spark.storage import Storage, StoredFile
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql.types import StructType
 
 _ROLES: Final = (USER, ITEM, RATING)
+_NUMBER: Final = r"(?i)^[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|inf(inity)?|nan)$"
+"""Java also takes 5f and 5d for numbers."""
+_ENCODINGS: Final = {
+    "ascii": "US-ASCII", "iso8859-1": "ISO-8859-1", "utf-8": "UTF-8", "utf-8-sig": "UTF-8",
+    "utf-16": "UTF-16", "utf-16-be": "UTF-16BE", "utf-16-le": "UTF-16LE", "utf-32": "UTF-32",
+}  # fmt: skip
+"""What Spark reads, by Python's names."""
+_WILDCARDS: Final = "[]{}*?\\"
 _INTEGER: Final = "^(0|-?[1-9][0-9]{0,18})$"
 _BLANK: Final = ("", "nan", "null", "na")
 _PARQUET: Final = (".parquet", ".pq")
 _OTHERS: Final = (".jsonl", ".ndjson", ".json", ".zip")
 _SAMPLE_LINES: Final = 40
+_GARBLED: Final = (
+    "an id is not text of the encoding that was read (its bytes are no UTF-8, say): name its "
+    "--encoding, or correct the row"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +69,14 @@ class SparkHistories:
         """Look for the files.
 
         Raises:
-            InputError: there is none.
+            InputError: there is none, or Spark would look for others.
         """
+        special = next((one for one in path if one in _WILDCARDS), None)
+        if special is not None:
+            raise InputError(
+                f"{path}: Spark takes the {special} in it for a wildcard: rename it, or use "
+                "--engine local"
+            )
         storage = Storage.of(session, path)
         files = tuple(storage.files())
         return cls(storage=storage, files=files, reading=reading, threshold=threshold)
@@ -74,7 +95,9 @@ class SparkHistories:
             InputError: the files cannot be read by Spark, or a column is missing.
         """
         if self._format() == "parquet":
-            frame, columns, text = *self._parquet(), False
+            frame, columns = self._parquet()
+            # The names of folders are text, too.
+            text = any(f"{columns[USER]}=" in one.name for one in self.files)
         else:
             frame, columns, text = *self._text(), True
         return self._grouped(frame, columns, items, text=text)
@@ -106,19 +129,33 @@ class SparkHistories:
             layout.names, self._piece(), self.reading, _ROLES, header=layout.header
         )
         names = [f"c{number}" for number in range(len(layout.names))]
+        encoding = self._encoding()
+        # The names are compared with the first line of every file.
+        compared = layout.header and (encoding == "UTF-8" or "".join(layout.names).isascii())
         frame = (
-            self.storage.session.read.schema(", ".join(f"{name} string" for name in names))
+            self.storage.session.read.schema(_all_text(layout.names if compared else names))
+            .option("enforceSchema", str(not compared).lower())
             .option("sep", layout.delimiter)
             .option("header", str(layout.header).lower())
             .option("quote", layout.quote)
             .option("escape", layout.quote or "\0")
-            .option("encoding", self.reading.encoding)
+            .option("encoding", encoding)
             # A row with another number of fields is refused, also where they are not needed.
             .option("mode", "FAILFAST")
             .option("columnPruning", "false")
             .csv(self.storage.path)
+            .toDF(*names)
         )
         return frame, {role: names[place] for role, place in chosen.items()}
+
+    def _encoding(self) -> str:
+        try:
+            return _ENCODINGS[codecs.lookup(self.reading.encoding).name]
+        except (LookupError, KeyError) as error:
+            raise InputError(
+                f"--encoding {self.reading.encoding} is none that Spark reads: give one of "
+                f"{', '.join(_ENCODINGS)}, or use --engine local"
+            ) from error
 
     def _layout(self) -> Layout:
         lines = self.storage.session.read.text(self.storage.path).limit(_SAMPLE_LINES).collect()
@@ -190,16 +227,23 @@ class SparkHistories:
         number = column.try_cast("double")
         if text:
             blank = f.lower(f.trim(column)).isin(*_BLANK)
+            number = f.when(f.trim(column).rlike(_NUMBER), number)
             number = f.when(
                 column.isNotNull() & ~blank & number.isNull(),
                 _refusal(f.lit(f"{name}: a rating is no number: correct the row or delete it")),
             ).otherwise(number)
         if self.threshold is None:
-            # Looked at all the same: what is no number is refused.
-            return number.isNull() | f.lit(True)
+            # Always true, which Spark cannot know: what is no number is refused all the same.
+            return f.coalesce(number >= float("-inf"), f.lit(True))
         # Neither NaN nor infinity is a rating above the threshold; to Spark, NaN is the largest.
         above = (number > self.threshold) & (number < float("inf"))
         return f.coalesce(above, f.lit(False))
+
+
+def _all_text(names: Sequence[str]) -> "StructType":
+    from pyspark.sql.types import StringType, StructField, StructType
+
+    return StructType([StructField(name, StringType()) for name in names])
 
 
 def _quoted(column: str) -> "Column":
@@ -222,7 +266,10 @@ def _there(ids: "Column", sentence: "Column | str", textual: bool) -> "Column":
     if textual:
         missing |= f.trim(ids) == ""
     said = f.lit(sentence) if isinstance(sentence, str) else sentence
-    return f.when(missing, _refusal(said)).otherwise(ids)
+    found = f.when(missing, _refusal(said))
+    if textual:
+        found = found.when(ids.contains("\ufffd"), _refusal(f.lit(_GARBLED)))
+    return found.otherwise(ids)
 
 
 def _as_kind(ids: "Column", kind: IdKind, textual: bool) -> "Column":

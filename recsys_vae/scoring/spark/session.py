@@ -32,6 +32,7 @@ _NEW: Final = {
 """What a session of our own has, unless it is told otherwise."""
 _SENTENCE: Final = re.compile(r"recsys_vae\.[\w.]*Error: ([^\n]+)|\[recsys_vae: ([^\]\n]+)\]")
 
+_OTHER_HEADER: Final = re.compile(r"CSV header[^\n]*\n(?:[^\n]+\n){1,4}?CSV file: ([^\n]+)")
 _UNREADABLE: Final = re.compile(
     r"\[(?:FAILED_READ_FILE|MALFORMED|UNABLE_TO_INFER|PATH_NOT_FOUND)[\w.]*\] ([^\n]+)"
 )
@@ -130,6 +131,12 @@ def explained(error: BaseException, path: str) -> InputError | None:
     found = _SENTENCE.search(str(error))
     if found is not None:
         return InputError((found[1] or found[2]).strip())
+    other = _OTHER_HEADER.search(str(error))
+    if other is not None:
+        return InputError(
+            f"{other[1].strip()}: its first line is not that of the other files: give all files "
+            "the same columns in the same order, with their names or without"
+        )
     # The last cause is the first in time, and says most.
     causes = _UNREADABLE.findall(str(error))
     if not causes:
@@ -222,6 +229,8 @@ def scoring_settings(
         "spark.sql.execution.arrow.maxRecordsPerBatch": str(options.users_per_block),
         # Bytes say little of how long users take to score: no task is joined with another.
         "spark.sql.adaptive.coalescePartitions.enabled": "false",
+        # A folder user=007 is not user 7.
+        "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
     }
     chosen = {row["key"] for row in session.sql("SET").collect()}
     if _PARTITIONS not in chosen:
@@ -230,7 +239,12 @@ def scoring_settings(
     before = {key: session.conf.get(key, None) for key in wanted}
     try:
         for key, value in wanted.items():
-            session.conf.set(key, value)
+            try:
+                session.conf.set(key, value)
+            except Exception as error:  # what Java throws has no Python class of its own
+                raise InputError(
+                    f"--spark-conf {key}={value} is refused ({reason(error)}): correct it"
+                ) from error
         yield
     finally:
         for key, old in before.items():

@@ -137,6 +137,7 @@ class Storage:
         # A name that begins with "." is passed over by all that read folders.
         fresh = self._beside(f"partial-{uuid4().hex[:6]}")
         old = self._beside(f"old-{uuid4().hex[:6]}")
+        not_wanted = [fresh]
         try:
             yield fresh
             with _told(self.path):
@@ -148,10 +149,14 @@ class Storage:
                     self._move(fresh.path, self.path)
                 except BaseException:
                     if replaced:
+                        # What was moved of the new one would take in the old one.
+                        system.delete(path, True)
                         self._move(old.path, self.path)
                     raise
+                # Until here it may be all that there is.
+                not_wanted.append(old)
         finally:
-            for left in (fresh, old):
+            for left in not_wanted:
                 with suppress(Exception):  # what is wrong has been said
                     system.delete(self._hadoop(left.path), True)
 
