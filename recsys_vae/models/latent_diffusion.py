@@ -72,7 +72,9 @@ class LatentDiffusionNetwork(Autoencoder):
 
         The way back starts where the forward process leads on average, a_T times the mean.
         """
-        posterior = self.vae.encode(batch, noise)
+        return self._completed(self.vae.encode(batch, noise))
+
+    def _completed(self, posterior: DiagonalGaussian) -> DiagonalGaussian:
         condition_BZ = posterior.mean_BZ
         last_B = torch.full((len(condition_BZ),), self.schedule.steps, device=condition_BZ.device)
         completed_BZ = self.schedule.restore(
@@ -91,18 +93,22 @@ class LatentDiffusionNetwork(Autoencoder):
         return self.vae.item_decoder()
 
     def objective(self, batch: SparseBatch, kl_weight: float, noise: Noise) -> Objective:
-        """Give the VAE's objective and the denoiser's, neither of which moves the other's weights.
+        """Give the negative ELBO of the completed posterior's points, and the denoiser's loss.
 
-        The denoiser sees the noisy point of the whole history and, as the condition, the mean of
+        The KL term is that of the VAE's own posterior. For its loss, which does not move the VAE,
+        the denoiser sees the noisy point of the whole history and, as the condition, the mean of
         what dropout left of it: it learns to complete.
         """
-        elbo = self.vae.objective(batch, kl_weight, noise)
-        # Two encodings more: little against the decoder's products over all items.
+        posterior = self.vae.encode(batch, noise)
+        drawn_BZ = self._completed(posterior).sample(noise)
+        reconstruction = self.vae.decoder.nll(drawn_BZ, batch, noise).mean()
+        kl = posterior.kl().mean()
+        # An encoding more: little against the decoder's products over all items.
         with torch.no_grad():
             x0_BZ = self.vae.encode(batch).mean_BZ
-            condition_BZ = self.vae.encode(batch, noise).mean_BZ
-        denoising = self.denoising_loss(x0_BZ, condition_BZ, noise).mean()
-        return Objective(elbo.loss + denoising, {**elbo.terms, "denoising": denoising})
+        denoising = self.denoising_loss(x0_BZ, posterior.mean_BZ.detach(), noise).mean()
+        terms = {"reconstruction": reconstruction, "kl": kl, "denoising": denoising}
+        return Objective(reconstruction + kl_weight * kl + denoising, terms)
 
     def denoising_loss(self, x0_BZ: Tensor, condition_BZ: Tensor, noise: Noise) -> Tensor:
         """Give 1/2 |x_0 - x_0'|^2 at a time 1..T of each user's own, (B,)."""
@@ -121,15 +127,15 @@ class LatentDiffusion(NeuralRecommender):
     r"""Diffusion in the latent space of a Mult-VAE, conditioned on the history.
 
     mu(x_u) is the VAE's posterior mean. z_t = a_t mu(x_u) + b_t e, e ~ N(0, I); a denoiser g is
-    trained on 1/2 |mu(x_u) - g(z_t, mu(drop(x_u)), t)|^2, t uniform on 1..T, together with the
-    VAE, whose weights it does not move: the VAE in it is bit for bit the Mult-VAE of the same
-    seed, as long as gradients are not clipped. At prediction time a few deterministic steps lead
-    from a_T mu(x_u) back to t = 0, and the result is decoded.
+    trained on 1/2 |mu(x_u) - g(z_t, mu(drop(x_u)), t)|^2, t uniform on 1..T. A few deterministic
+    steps lead from a_T mu(x_u) back to t = 0, where the result takes mu's place: it is decoded at
+    prediction time, and in training the negative ELBO is taken at draws around it. So decoder,
+    denoiser and encoder learn of each other, while the denoiser's own loss leaves the VAE alone.
 
     Source: W. Wang, Y. Xu, F. Feng, X. Lin, X. He, T.-S. Chua, Diffusion Recommender Model,
     SIGIR 2023, arXiv 2304.04971 (L-DiffRec), of which this takes the idea, not the letter: the
-    clusters of items with a VAE each are left out; the denoiser stands beside the VAE, whose
-    decoder never learns from its output; the noise is far stronger (their program adds variances of
+    clusters of items with a VAE each are left out; the decoder learns from the end of the way back,
+    not from a single guess; the noise is far stronger (their program adds variances of
     1e-4 to 2.5e-3); times are uniform and unweighted; and the condition, what it is trained to
     complete, and the DDIM steps are not theirs.
 
