@@ -297,7 +297,8 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(error.message)
     except click.UsageError as error:
         verb = error.ctx.command_path if error.ctx else "recsys-vae"
-        sentence = error.format_message().replace(". Did you mean", ", did you mean").rstrip(".?")
+        sentence = error.format_message().replace(". (Did you mean", ". Did you mean")
+        sentence = sentence.replace(". Did you mean", ", did you mean").rstrip(".?)")
         _fail(f"{sentence}: see '{verb} --help'", 2)
     except OSError as error:
         where = error.filename or "a file"

@@ -24,4 +24,6 @@ def reason(error: BaseException) -> str:
     'Not found'
     """
     lines = str(error).strip().splitlines()
+    # What SQLAlchemy puts before the reason.
+    lines = [one for one in lines if not one.startswith("(raised as a result of ")] or lines
     return lines[0].split(". ")[0].rstrip(".") if lines else type(error).__name__

@@ -272,3 +272,9 @@ def check_sums(folder: Path, names: Sequence[str], sums: object, remedy: str) ->
             raise InputError(
                 f"{folder} is damaged ({name} is not as it was written): {remedy} again"
             )
+
+
+def stored_or(path: Path) -> Path:
+    """Give the stored interactions within a folder that `ingest` wrote; any other path as it is."""
+    within = path / "interactions"
+    return within if (within / MANIFEST).is_file() else path

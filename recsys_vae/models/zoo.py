@@ -42,6 +42,8 @@ MANIFEST = "model.json"
 WEIGHTS = "weights.safetensors"
 ITEMS = "items.arrow"
 CONTENTS = (MANIFEST, WEIGHTS, ITEMS)
+PROOF = (WEIGHTS, ITEMS)
+"""What a folder of a model has besides a file whose name others may have, too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ def compare_runs(
         InputError: a run is no evaluation, or they judged different users.
     """
     if out is not None:
-        check_replaceable(out, COMPARISON_CONTENTS)
+        check_replaceable(out, COMPARISON_CONTENTS, COMPARISON_CONTENTS[1:])
     if by is not None:
         parse_metric(by)
     folders = [(run, folder) for run in runs for folder in evaluation_folders(run)]

@@ -24,6 +24,7 @@ from recsys_vae.splitting import FoldIn, load_split
 from recsys_vae.steps.attributes import attribute_name, attribute_segments
 from recsys_vae.steps.judged import (
     CONTENTS,
+    MANIFEST,
     SEGMENTS_FILE,
     Judged,
     metrics_table,
@@ -71,7 +72,7 @@ def evaluate_models(
     Raises:
         InputError: a model or the split is unusable, or they do not belong together.
     """
-    check_replaceable(out, CONTENTS)
+    check_replaceable(out, CONTENTS, (MANIFEST,))
     asked = parse_metrics(metrics)
     with step_run("evaluate") as run:
         parts = load_split(split)

@@ -1,5 +1,6 @@
 """kl-curve: what a KL weight buys, as a picture: a fit for each weight."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -50,19 +51,19 @@ def kl_curve(
     Raises:
         InputError: recipe, weights or split are unusable, or a training diverged.
     """
-    check_replaceable(out, CONTENTS)
-    if len(set(betas)) < 2 or not all(beta >= 0 for beta in betas):
+    check_replaceable(out, CONTENTS, (PICTURE,))
+    if len(set(betas)) < 2 or not all(0 <= beta < math.inf for beta in betas):
         raise InputError("--betas must be at least two different numbers from 0: give 0.1,0.5,1,2")
     chosen = [(beta, read_recipe(recipe, [f"beta={beta}"])) for beta in sorted(set(betas))]
     if chosen[0][1].model != BetaVAE.name:
         raise InputError(
             f"--recipe {recipe} is no beta-vae, whose weight could be set: give one of beta-vae"
         )
+    models = [(beta, one.make()) for beta, one in chosen]
     with step_run("kl-curve") as run:
         parts = load_split(split)
         rows = []
-        for beta, one in chosen:
-            model = one.make()
+        for beta, model in models:
             assert isinstance(model, NeuralRecommender)  # a beta-VAE is one
             model.fit(parts.train, FitOptions(seed=seed, device=device, progress=True))
             terms = model.history[-1].terms

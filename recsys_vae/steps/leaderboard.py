@@ -26,6 +26,7 @@ from recsys_vae.training.device import choose_device
 __all__ = ["LeaderboardOptions", "leaderboard"]
 
 _IDENTITY: Final = "leaderboard.json"
+_TABLES: Final = (".md", ".markdown")
 _EVALUATION: Final = "evaluation"
 _REMEDY: Final = "give an empty --out, or the same split and options as before"
 
@@ -56,6 +57,8 @@ def leaderboard(options: LeaderboardOptions, say: Say = lambda _line: None) -> C
         )
     if options.table is not None and options.table.is_dir():
         raise InputError(f"--table {options.table} is a folder: name a file in it")
+    if options.table is not None:
+        _check_table(options.table)
     sort_by = options.sort_by or options.choose_by
     if parse_metric(sort_by) not in asked:
         raise InputError(f"--sort-by {sort_by} is not among --metrics: add it there")
@@ -87,6 +90,15 @@ def leaderboard(options: LeaderboardOptions, say: Say = lambda _line: None) -> C
             write_table(options.table, comparison, fitted, parts, options.choose_by)
             run.artifact(options.table)
         return comparison
+
+
+def _check_table(table: Path) -> None:
+    """Refuse, before any fit, a file that is no table of ours or that cannot be written."""
+    if table.suffix.lower() not in _TABLES:
+        raise InputError(f"--table {table} has another suffix than .md: name a Markdown file")
+    above = next(one for one in table.absolute().parents if one.exists())
+    if not above.is_dir():
+        raise InputError(f"--table {table}: {above} is no folder: name a file in one")
 
 
 def _recipes(references: Sequence[str]) -> list[Recipe]:

@@ -57,6 +57,11 @@ def run_main(options: MainOptions, say: Callable[[str], None] = lambda _line: No
     choose_device(options.device)
     check_register_name(options.register)
     data = None if options.data == SAMPLE else Path(options.data)
+    for one in (data, options.items):
+        if one is not None and not one.exists():
+            raise InputError(f"{one} does not exist: check the path")
+    if options.out.exists() and not options.out.is_dir():
+        raise InputError(f"--out {options.out} is no folder: choose another --out")
     for folder, contents, proof in _written(options):
         check_replaceable(folder, contents, proof)
         refuse_loss(folder, [data, options.items])

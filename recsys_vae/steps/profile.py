@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recsys_vae.errors import InputError
-from recsys_vae.files import atomic_folder, check_replaceable, write_json
+from recsys_vae.files import atomic_folder, check_replaceable, refuse_loss, write_json
 from recsys_vae.ingest.data_warnings import DataWarning, warnings_of
 from recsys_vae.ingest.drift import Drift, drift
 from recsys_vae.ingest.profile import Profile, profile
@@ -50,6 +50,7 @@ def profile_data(*, data: Path, against: Path | None = None, out: Path) -> Profi
         InputError: the data or the earlier profile are unusable; nothing is written then.
     """
     check_replaceable(out, CONTENTS)
+    refuse_loss(out, [against])
     with step_run("profile") as run:
         interactions = load_interactions(data / INTERACTIONS)
         made = _profile(interactions)

@@ -67,7 +67,7 @@ def read_recipe(reference: str, overrides: Iterable[str] = ()) -> Recipe:
     if reference not in ZOO:
         path = Path(reference)
         try:
-            settings = tomllib.loads(path.read_text("utf-8"))
+            settings = tomllib.loads(path.read_text("utf-8-sig"))
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(
                 f"recipe {path} cannot be read ({reason(error)}): give a TOML file or a model "

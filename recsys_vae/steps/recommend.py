@@ -1,7 +1,7 @@
 """recommend: lists for named users, to read or to hand on."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from recsys_vae.ingest.catalogue import Catalogue, read_catalogue
 from recsys_vae.ingest.readers import read_interactions
 from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.interactions import IdArray, IdMap, Interactions, load_interactions
-from recsys_vae.interactions.store import MANIFEST
+from recsys_vae.interactions.store import MANIFEST, stored_or
 from recsys_vae.ranking.approximation import Recall
+from recsys_vae.ranking.rule_file import read_rules
 from recsys_vae.scoring.histories import stored_blocks
 from recsys_vae.scoring.tables import long_table
 from recsys_vae.steps.lists import ListOptions, list_maker
@@ -90,6 +91,12 @@ def recommend(options: RecommendOptions) -> Recommended:
     for given in (options.histories, options.lists.items):
         if options.out is not None and given is not None and same_file(options.out, given):
             raise InputError(f"--out {options.out} is also an input: choose another --out")
+    rules = options.lists.rules
+    if options.out is not None and rules is not None:
+        for table in read_rules(rules).tables.values():
+            if same_file(options.out, table.path):
+                raise InputError(f"--out {options.out} is read by {rules}: choose another --out")
+    options = replace(options, histories=stored_or(options.histories))
     with step_run("recommend") as run:
         made = list_maker(options.model, options.lists, options.reading)
         model, threshold = made.model, made.threshold

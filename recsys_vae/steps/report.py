@@ -25,6 +25,14 @@ _SAYS: Final = (
 )
 _METRICS_SHOWN: Final = 6
 
+_RESULTS: Final = (
+    "evaluation.json",
+    "model.json",
+    "split.json",
+    "interactions.json",
+    "_manifest.json",
+)
+
 
 def write_report(*, run: str, out: Path) -> None:
     """Write a page of data, models with intervals and tests, pictures and examples of lists.
@@ -41,6 +49,12 @@ def write_report(*, run: str, out: Path) -> None:
         raise InputError(f"--out {out} has another suffix than .html: choose {better}")
     if out.is_dir():
         raise InputError(f"--out {out} is a folder: name a file in it, such as {out}/report.html")
+    inside = next((name for name in _RESULTS if (out.parent / name).exists()), None)
+    if inside is not None:
+        raise InputError(
+            f"--out {out} lies beside {inside}, in a folder that a later run replaces as a whole: "
+            f"choose {out.absolute().parent.parent / out.name}"
+        )
     whole = Path(run)
     own = (whole / "evaluation" / MANIFEST).is_file()
     folders = [whole / "evaluation"] if own else evaluation_folders(run)

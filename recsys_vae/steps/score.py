@@ -20,7 +20,7 @@ from recsys_vae.ingest.readers import read_interactions
 from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.interactions import IdMap, load_interactions
 from recsys_vae.interactions.store import MANIFEST as INTERACTIONS_MANIFEST
-from recsys_vae.interactions.store import REMEDY, file_sum
+from recsys_vae.interactions.store import REMEDY, file_sum, stored_or
 from recsys_vae.scoring.batch import Result, ScoreCounts, score_users
 from recsys_vae.scoring.changes import Before
 from recsys_vae.scoring.histories import HistoryBlock, HistorySource, stored_blocks
@@ -105,6 +105,7 @@ def score(options: ScoreOptions, say: Callable[[str], None] = lambda _line: None
             f"--since and --out are both {options.out}, and the lists of all others would be lost: "
             "give another --out"
         )
+    options = replace(options, histories=stored_or(options.histories))
     with step_run("score") as run:
         made = list_maker(options.model, _same_moment(options), options.reading)
         settings = made.settings

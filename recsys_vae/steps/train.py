@@ -9,8 +9,9 @@ import numpy as np
 
 from recsys_vae.evaluation.evaluate import mean_metrics
 from recsys_vae.files import check_replaceable
+from recsys_vae.models.autoencoder import NeuralRecommender
 from recsys_vae.models.base import Recommender
-from recsys_vae.models.zoo import CONTENTS, model_fingerprint, save_model
+from recsys_vae.models.zoo import CONTENTS, PROOF, model_fingerprint, save_model
 from recsys_vae.splitting import Split, load_split
 from recsys_vae.steps.fitting import VALIDATION_METRIC, fit
 from recsys_vae.steps.pictures import show_training
@@ -100,7 +101,7 @@ def train(
     Raises:
         InputError: recipe or split are unusable, or the training diverged.
     """
-    check_replaceable(out, CONTENTS)
+    check_replaceable(out, CONTENTS, PROOF)
     if register is not None:
         check_register_name(register)
     name = f"train {recipe.label or recipe.model}"
@@ -143,7 +144,8 @@ def train(
         uri = log_model(model, out)
         if register is not None:
             uri = register_version(uri, register)
-        shutil.rmtree(checkpoint_folder(out), ignore_errors=True)
+        if isinstance(model, NeuralRecommender):  # others have none: it is another training's
+            shutil.rmtree(checkpoint_folder(out), ignore_errors=True)
         return Trained(model, out, uri, fitted.validation, fitted.seconds)
 
 

@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -158,7 +158,8 @@ def tune(options: TuneOptions, say: Say = lambda _line: None) -> Tuned:
                 storage=_storage(options),
                 study=name,
                 lock=out / _ASKING,
-                unfinished=out / _UNFINISHED,
+                # Trials of another study of the same number are other trials.
+                unfinished=out / _UNFINISHED / digest(name)[:8],
                 parent=run.run_id,
             )
             study = search.open()
@@ -274,6 +275,8 @@ def _conclude(options: TuneOptions, search: Search, study: Study, run: StepRun) 
     assert trained is not None  # a search has no helping processes
     run.metrics({f"validation_{options.metric}": trained.validation})
     shutil.rmtree(search.unfinished, ignore_errors=True)
+    with suppress(OSError):  # another study's may lie there
+        search.unfinished.parent.rmdir()
     return Tuned(best, trained, table, counts, importances, search.study, search.storage)
 
 

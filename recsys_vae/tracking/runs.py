@@ -269,7 +269,7 @@ def reachable_store() -> Iterator[None]:
         store = os.environ.get("MLFLOW_TRACKING_URI", "the default store")
         raise InputError(
             f"MLflow cannot use {store} ({reason(error)}): check MLFLOW_TRACKING_URI (a relative "
-            "sqlite path is relative to the working folder) and the experiment"
+            "sqlite path is relative to the working folder), the experiment and free space"
         ) from error
 
 
