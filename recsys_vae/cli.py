@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,6 +36,9 @@ from recsys_vae.options import (
     read_options,
     splitting_options,
 )
+
+_UNFORESEEN = 70
+"""Exit code of sysexits.h for a fault within the program."""
 
 
 @click.group(cls=Verbs, context_settings={"show_default": True, "max_content_width": 100})
@@ -283,7 +287,11 @@ def _fail(sentence: str, code: int) -> NoReturn:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 on success, 2 on wrong input, 130 when interrupted."""
+    """Run the command line and exit.
+
+    0: success; 1: a verb's no, as of `promote`; 2: wrong input; 70: nobody expected it; 130:
+    interrupted.
+    """
     # Read when torch is imported: threads that wait by spinning cost a shared machine dearly.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if threading.current_thread() is threading.main_thread():
@@ -308,6 +316,7 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(_INTERRUPTED, 130)
     except Exception as error:
         if not type(error).__module__.startswith(("mlflow.", "sqlalchemy.")):
-            raise
+            traceback.print_exc()
+            sys.exit(_UNFORESEEN)
         what = reason(error)
         _fail(f"MLflow failed ({what}): check MLFLOW_TRACKING_URI, and whether its store works", 2)

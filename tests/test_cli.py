@@ -338,3 +338,17 @@ def test_repeated_rows_of_published_files_are_counted(tmp_path: Path) -> None:
     counts = json.loads((tmp_path / "out" / "split.json").read_text())["counts"]
     assert counts["train_rows_repeated"] == 7
     assert counts["test_rows_repeated"] == 1
+
+
+def test_what_nobody_expected_has_an_exit_code_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_arguments: object, **_options: object) -> None:
+        raise RuntimeError("nobody expected it")
+
+    monkeypatch.setattr("recsys_vae.cli.cli.main", broken)
+    with pytest.raises(SystemExit) as stopped:
+        main(["models"])
+    # 1 is a verb's no, such as that of `promote`.
+    assert stopped.value.code == 70
+    assert "RuntimeError: nobody expected it" in capsys.readouterr().err
