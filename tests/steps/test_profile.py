@@ -71,9 +71,9 @@ def test_drift_is_the_same_against_file_folder_and_data(
 
 def test_nothing_drifts_from_itself(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_profile("--out", "same")
-    run_profile("--against", "same", "--out", "same")
+    run_profile("--against", "same", "--out", "again")
     assert "Drift: stable" in capsys.readouterr().out
-    content = json.loads((folder / "same" / "drift.json").read_text())
+    content = json.loads((folder / "again" / "drift.json").read_text())
     assert {one["value"] for one in content["measures"]} == {0.0}
 
 
