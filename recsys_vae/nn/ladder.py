@@ -96,10 +96,15 @@ class Ladder(nn.Module):
         bound: of the log-variances below the top.
     """
 
+    size: Tensor
+
     def __init__(self, groups: int, width: int, known: int, bound: float) -> None:
         """Build the layers; the caller initialises them."""
         super().__init__()
-        self.groups, self.bound, self.size = groups, bound, known**-0.5
+        self.groups, self.bound = groups, bound
+        if groups > 1:
+            # Among what is saved: a ladder from before it was scaled has none, and is refused.
+            self.register_buffer("size", torch.tensor(known**-0.5))
         self.up = nn.ModuleList(nn.Linear(known, known) for _ in range(groups - 1))
         self.posterior = nn.Linear(known, 2 * width)
         self.carry = nn.ModuleList(nn.Linear(width, known) for _ in range(groups - 1))
