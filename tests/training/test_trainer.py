@@ -19,7 +19,7 @@ from recsys_vae.nn.sparse_linear import SparseBatch
 from recsys_vae.training.batches import BatchPlan
 from recsys_vae.training.config import TrainingConfig
 from recsys_vae.training.distributed import World
-from recsys_vae.training.optimisers import learning_rate, make_optimisers
+from recsys_vae.training.optimisers import learning_rate
 from recsys_vae.training.records import (
     DivergenceError,
     EpochRecord,
@@ -312,17 +312,6 @@ def test_weight_decay_is_the_loss_term_lambda_w_squared_without_biases() -> None
     _run(plain, epochs=20, learning_rate=0.1)
     assert not torch.allclose(decayed.weight, plain.weight, rtol=1e-3)
     assert torch.equal(decayed.bias, plain.bias)
-
-
-def test_weight_decay_spares_the_scales_of_norms_and_pseudo_inputs() -> None:
-    module = nn.ModuleDict({"layer": nn.Linear(2, 3), "norm": nn.LayerNorm(3)})
-    module["pseudo"] = nn.ParameterList([nn.Parameter(torch.ones(2, 2))])
-    (optimiser,) = make_optimisers(
-        Phase("all", tuple(module.parameters())), module, TrainingConfig(weight_decay=0.1)
-    )
-    decayed, spared = (group["params"] for group in optimiser.param_groups)
-    assert [one.shape for one in decayed] == [(3, 2)]
-    assert sorted(tuple(one.shape) for one in spared) == [(2, 2), (3,), (3,), (3,)]
 
 
 def test_a_network_is_told_of_every_step_once_its_parameters_have_moved() -> None:
