@@ -1,28 +1,29 @@
 """Ridge regressions of each item on its nearest items: a sparse item-to-item matrix.
 
-Legend: U users, I items, C items of one batch of regressions, K neighbours of each.
+Legend: U users, I items, J items of a run, C items of one batch of regressions, A items with about
+as many neighbours, K neighbours of each.
 """
 
-from collections.abc import Iterator
-from typing import Final, Protocol
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.sparse import csr_array, diags_array, vstack
+from scipy.sparse import csc_array, csr_array, diags_array
 
 from recsys_vae.errors import UnusableSettingsError
-from recsys_vae.models.item_blocks import item_blocks
+from recsys_vae.models.item_gram import FloatArray, IntArray, ItemGram, batches, item_gram
 
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
-
-_DENSE_SHARE: Final = 0.05
-"""From this density on the Gram matrix is held dense, where it fits `_DENSE_BYTES`."""
-_DENSE_BYTES: Final = 4 * 2**30
 _NOBODY: Final = 1e-12
 """Activity of a user without items."""
+_SMALLEST: Final = np.float32(1e-30)
+"""Size of an item without users."""
+_AT_ONCE: Final = 4_096
+"""Items whose neighbours are held."""
 _BATCH_BYTES: Final = 64 * 2**20
+_WIDTHS: Final = 32
+"""Regressions are as wide as a multiple of this, so that no item's depends on those beside it."""
 
 
 def item_ridge(
@@ -68,36 +69,98 @@ def item_ridge(
     degree_U = np.maximum(np.asarray(matrix_UI.sum(axis=1), dtype=np.float64), _NOBODY)
     active_U = degree_U[degree_U > _NOBODY]
     ridge *= float(np.median(active_U**-damping)) if len(active_U) else 1.0
-    scaled_UI = diags_array(degree_U ** (-damping / 2)) @ matrix_UI.astype(np.float64)
-    gram = _gram(csr_array(scaled_UI))
+    gram = item_gram(
+        csr_array(diags_array(degree_U ** (-damping / 2)) @ matrix_UI.astype(np.float64))
+    )
     n_items = int(matrix_UI.shape[1])
-    size_I = np.maximum(gram.diagonal, np.float32(1e-30))
     width = max(1, min(neighbours, n_items - 1))
-    rows, columns, values = [], [], []
-    batch = max(1, _BATCH_BYTES // (4 * width * width))
-    for start in range(0, n_items, batch):
-        items_C = np.arange(start, min(start + batch, n_items))
-        near_CK, count_C = _nearest(gram, items_C, size_I, width)
-        among_CKK, with_CK = gram.among(near_CK, count_C, items_C)
-        weight_CK = _solve(among_CKK, with_CK, ridge)
-        kept_CK = np.arange(width) < count_C[:, None]
-        rows.append(near_CK[kept_CK])
-        columns.append(np.repeat(items_C, count_C))
-        values.append(weight_CK[kept_CK])
-    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-    weights_II = csr_array(entries, shape=(n_items, n_items))
-    weights_II.sort_indices()
+    counts, near, values = [], [], []
+    for start, run_JI in gram.runs():
+        for first in range(0, run_JI.shape[0], _AT_ONCE):
+            found = _nearest(run_JI[first : first + _AT_ONCE], start + first, gram.diagonal, width)
+            weight_CK = _regressions(gram, found, ridge)
+            inside_CK = found.inside
+            counts.append(found.count_C)
+            near.append(found.near_CK[inside_CK])
+            values.append(weight_CK[inside_CK])
+    indptr = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
+    # Indices of 32 bits where they suffice, which is what `sparse_product` multiplies fast.
+    narrow = indptr.astype(np.int32 if indptr[-1] < 2**31 else np.int64)
+    columns = (np.concatenate(values), np.concatenate(near), narrow)
+    del near, values
+    weights_II = csr_array(csc_array(columns, shape=(n_items, n_items)))
     _quieten(weights_II, np.bincount(matrix_UI.indices, minlength=n_items), source_damping)
     return weights_II
+
+
+@dataclass(frozen=True, slots=True)
+class _Nearest:
+    """The neighbours of some items.
+
+    Attributes:
+        near_CK: ascending, as far as there are any.
+        with_CK: what X~'X~ has for them and the item, 0 behind the last.
+        count_C: how many there are.
+    """
+
+    near_CK: IntArray
+    with_CK: FloatArray
+    count_C: npt.NDArray[np.int64]
+
+    @property
+    def inside(self) -> npt.NDArray[np.bool_]:
+        """Where there is a neighbour, (C, K)."""
+        inside_CK: npt.NDArray[np.bool_] = np.arange(self.near_CK.shape[1]) < self.count_C[:, None]
+        return inside_CK
+
+
+def _nearest(run_CI: csr_array, first: int, size_I: FloatArray, width: int) -> _Nearest:
+    """Find the items of largest cosine to each item of a run of rows of X~'X~.
+
+    Of equally similar items those with the lowest numbers are taken.
+    """
+    n_items = run_CI.shape[0]
+    near_CK = np.zeros((n_items, width), dtype=np.int32)
+    with_CK = np.zeros((n_items, width), dtype=np.float32)
+    count_C = np.zeros(n_items, dtype=np.int64)
+    for c in range(n_items):
+        own = slice(*run_CI.indptr[c : c + 2])
+        other = run_CI.indices[own] != first + c
+        found, values = run_CI.indices[own][other], run_CI.data[own][other]
+        if len(found) > width:
+            cosine = values / np.sqrt(np.maximum(size_I[found], _SMALLEST))
+            bound = np.partition(cosine, len(cosine) - width)[len(cosine) - width]
+            above = np.flatnonzero(cosine > bound)
+            level = np.flatnonzero(cosine == bound)[: width - len(above)]
+            kept = np.sort(np.concatenate([above, level]))
+            found, values = found[kept], values[kept]
+        count_C[c] = len(found)
+        near_CK[c, : len(found)], with_CK[c, : len(found)] = found, values
+    return _Nearest(near_CK, with_CK, count_C)
+
+
+def _regressions(gram: ItemGram, found: _Nearest, ridge: float) -> FloatArray:
+    """Solve the regressions of some items, those with about as many neighbours together."""
+    weight_CK = np.zeros_like(found.with_CK)
+    steps_C = -(-found.count_C // _WIDTHS)
+    for steps in np.unique(steps_C[steps_C > 0]):
+        items_A = np.flatnonzero(steps_C == steps)
+        width = min(int(steps) * _WIDTHS, weight_CK.shape[1])
+        near_AK, inside_AK = found.near_CK[items_A, :width], found.inside[items_A, :width]
+        for part in batches(gram.work(near_AK, inside_AK), _BATCH_BYTES // (4 * width * width)):
+            among_CKK = gram.among(near_AK[part], inside_AK[part])
+            items_C = items_A[part]
+            weight_CK[items_C, :width] = _solve(among_CKK, found.with_CK[items_C, :width], ridge)
+    return weight_CK
 
 
 def _quieten(weights_II: csr_array, users_I: npt.NDArray[np.intp], source_damping: float) -> None:
     """Let what many have taken say less, and all together as much as before."""
     before = np.abs(weights_II.data).sum(dtype=np.float64)
-    scale_I = np.maximum(users_I, 1) ** -source_damping
-    scaled = weights_II.data * np.repeat(scale_I, np.diff(weights_II.indptr))
-    after = np.abs(scaled).sum()
-    weights_II.data = np.float32(scaled * (before / after if after else 1.0))
+    scale_I = (np.maximum(users_I, 1) ** -source_damping).astype(np.float32)
+    weights_II.data *= np.repeat(scale_I, np.diff(weights_II.indptr))
+    after = np.abs(weights_II.data).sum(dtype=np.float64)
+    weights_II.data *= np.float32(before / after if after else 1.0)
 
 
 def _solve(among_CKK: FloatArray, with_CK: FloatArray, ridge: float) -> FloatArray:
@@ -113,128 +176,3 @@ def _solve(among_CKK: FloatArray, with_CK: FloatArray, ridge: float) -> FloatArr
     right_CK1 = torch.from_numpy(with_CK)[:, :, None]
     weight: FloatArray = torch.cholesky_solve(right_CK1, lower_CKK)[:, :, 0].numpy()
     return weight
-
-
-class _Gram(Protocol):
-    """X~'X~."""
-
-    diagonal: FloatArray
-
-    def row(self, item: int) -> tuple[IntArray, FloatArray]:
-        """Give the items that share a user with one, and their entries."""
-        ...
-
-    def among(
-        self, near_CK: IntArray, count_C: IntArray, items_C: IntArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """Give the entries among neighbours, and of them with the item; zeros after `count_C`."""
-        ...
-
-
-def _gram(scaled_UI: csr_array) -> _Gram:
-    """Multiply, some items at a time: sums in float64, held as float32."""
-    n_items = int(scaled_UI.shape[1])
-    scaled_IU = csr_array(scaled_UI.T)
-    fits = 4 * n_items**2 <= _DENSE_BYTES
-    rows: list[csr_array] = []
-    gram_II: FloatArray | None = None
-    for start, stop in item_blocks(scaled_IU, np.diff(scaled_UI.indptr)):
-        rows.append(csr_array(scaled_IU[start:stop] @ scaled_UI).astype(np.float32))
-        entries = sum(block_JI.nnz for block_JI in rows)
-        if gram_II is None and fits and entries > _DENSE_SHARE * n_items**2:
-            gram_II = np.zeros((n_items, n_items), dtype=np.float32)
-        if gram_II is not None:
-            begin = stop - sum(block_JI.shape[0] for block_JI in rows)
-            for block_JI in rows:
-                block_JI.toarray(out=gram_II[begin : begin + block_JI.shape[0]])
-                begin += block_JI.shape[0]
-            rows = []
-    if gram_II is not None:
-        return _DenseGram(gram_II)
-    sparse_II = csr_array(vstack(rows, format="csr"))
-    sparse_II.sort_indices()
-    return _SparseGram(sparse_II)
-
-
-class _DenseGram:
-    def __init__(self, gram_II: FloatArray) -> None:
-        self._gram_II = gram_II
-        self.diagonal = np.diagonal(gram_II).copy()
-
-    def row(self, item: int) -> tuple[IntArray, FloatArray]:
-        found = np.flatnonzero(self._gram_II[item])
-        return found, self._gram_II[item, found]
-
-    def among(
-        self, near_CK: IntArray, count_C: IntArray, items_C: IntArray
-    ) -> tuple[FloatArray, FloatArray]:
-        inside_CK = np.arange(near_CK.shape[1]) < count_C[:, None]
-        among_CKK = self._gram_II[near_CK[:, :, None], near_CK[:, None, :]]
-        among_CKK *= inside_CK[:, :, None] & inside_CK[:, None, :]
-        return among_CKK, self._gram_II[near_CK, items_C[:, None]] * inside_CK
-
-
-class _SparseGram:
-    def __init__(self, gram_II: csr_array) -> None:
-        self._gram_II = gram_II
-        self.diagonal = gram_II.diagonal().astype(np.float32)
-        self._place_I = np.full(gram_II.shape[0], -1, dtype=np.int64)
-
-    def row(self, item: int) -> tuple[IntArray, FloatArray]:
-        own = slice(*self._gram_II.indptr[item : item + 2])
-        return self._gram_II.indices[own].astype(np.int64), self._gram_II.data[own]
-
-    def among(
-        self, near_CK: IntArray, count_C: IntArray, items_C: IntArray
-    ) -> tuple[FloatArray, FloatArray]:
-        width = near_CK.shape[1]
-        among_CKK = np.zeros((len(items_C), width, width), dtype=np.float32)
-        with_CK = np.zeros((len(items_C), width), dtype=np.float32)
-        for c, (near_K, item) in enumerate(zip(_filled(near_CK, count_C), items_C, strict=True)):
-            self._place_I[near_K] = np.arange(len(near_K))
-            entries_N, row_N = self._entries(near_K)
-            place_N = self._place_I[self._gram_II.indices[entries_N]]
-            here_N = place_N >= 0
-            among_CKK[c, row_N[here_N], place_N[here_N]] = self._gram_II.data[entries_N[here_N]]
-            found, values = self.row(int(item))
-            place = self._place_I[found]
-            with_CK[c, place[place >= 0]] = values[place >= 0]
-            self._place_I[near_K] = -1
-        return among_CKK, with_CK
-
-    def _entries(self, rows_K: IntArray) -> tuple[IntArray, IntArray]:
-        """Give the places of all entries of some rows, and the number of the row within them."""
-        start_K = self._gram_II.indptr[rows_K].astype(np.int64)
-        length_K = self._gram_II.indptr[rows_K + 1] - start_K
-        row_N = np.repeat(np.arange(len(rows_K)), length_K)
-        before_K = np.cumsum(length_K) - length_K
-        return np.arange(len(row_N)) + (start_K - before_K)[row_N], row_N
-
-
-def _filled(near_CK: IntArray, count_C: IntArray) -> Iterator[IntArray]:
-    for near_K, count in zip(near_CK, count_C, strict=True):
-        yield near_K[:count]
-
-
-def _nearest(
-    gram: _Gram, items_C: IntArray, size_I: FloatArray, width: int
-) -> tuple[IntArray, IntArray]:
-    """Give the items of largest cosine to each item, ascending, and how many there are.
-
-    Of equally similar items those with the lowest numbers are taken.
-    """
-    near_CK = np.zeros((len(items_C), width), dtype=np.int64)
-    count_C = np.zeros(len(items_C), dtype=np.int64)
-    for c, item in enumerate(items_C):
-        found, values = gram.row(int(item))
-        other = found != item
-        found, values = found[other], values[other]
-        if len(found) > width:
-            cosine = values / np.sqrt(size_I[found])
-            bound = np.partition(cosine, len(cosine) - width)[len(cosine) - width]
-            above = np.flatnonzero(cosine > bound)
-            level = np.flatnonzero(cosine == bound)[: width - len(above)]
-            found = found[np.sort(np.concatenate([above, level]))]
-        count_C[c] = len(found)
-        near_CK[c, : len(found)] = found
-    return near_CK, count_C

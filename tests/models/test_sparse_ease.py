@@ -3,6 +3,8 @@
 import gc
 import math
 import weakref
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +15,7 @@ from scipy.sparse import csr_array, vstack
 
 from recsys_vae.errors import InputError
 from recsys_vae.interactions import Interactions
-from recsys_vae.models import item_blocks
+from recsys_vae.models import item_blocks, item_gram
 from recsys_vae.models import item_ridge as solver
 from recsys_vae.models.base import FitOptions, Recommender
 from recsys_vae.models.closed_form import Arrays
@@ -78,7 +80,7 @@ def test_every_column_is_the_ridge_regression_of_an_item_on_its_nearest(
     matrix *= rng.uniform(0.5, 1.5, matrix.shape)
     given = type(train.matrix)(matrix)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(solver, "_DENSE_SHARE", 0.1 if dense else 1.0)
+        patch.setattr(item_gram, "_DENSE_SHARE", 0.1 if dense else 1.0)
         patch.setattr(item_blocks, "_ENTRIES", 30)
         found = item_ridge(
             given,
@@ -103,15 +105,51 @@ def test_with_all_items_as_neighbours_it_is_ease() -> None:
     assert np.abs(ours.score(train.matrix) - full.score(train.matrix)).max() < 1e-4
 
 
-def test_the_size_of_a_batch_does_not_matter(
+@pytest.mark.parametrize("share", [0.0, 1.0], ids=["held", "made"])
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [
+        (solver, "_BATCH_BYTES", 3 * 4 * 16 * 16),
+        (solver, "_AT_ONCE", 5),
+        (item_gram, "_ENTRIES", 60),
+        (item_blocks, "_ENTRIES", 200),
+    ],
+    ids=["regressions", "neighbours", "users", "rows"],
+)
+def test_how_many_items_are_looked_at_together_does_not_matter(
+    monkeypatch: pytest.MonkeyPatch, share: float, module: ModuleType, name: str, value: int
+) -> None:
+    matrix = made_up(60, 50, 0.1, 1).matrix
+    monkeypatch.setattr(item_gram, "_DENSE_SHARE", share)
+    # Items have from 0 neighbours to more than are asked for: regressions of several widths.
+    monkeypatch.setattr(solver, "_WIDTHS", 8)
+    batches: list[int] = []
+    solve = solver._solve
+
+    def watched(among: npt.NDArray[np.float32], *rest: Any) -> npt.NDArray[np.float32]:
+        batches.append(len(among))
+        return solve(among, *rest)
+
+    monkeypatch.setattr(solver, "_solve", watched)
+    whole = item_ridge(matrix, ridge=3.0, neighbours=16, damping=0.5)
+    together = len(batches)
+    monkeypatch.setattr(module, name, value)
+    parts = item_ridge(matrix, ridge=3.0, neighbours=16, damping=0.5)
+    assert np.array_equal(parts.toarray(), whole.toarray())
+    assert np.array_equal(parts.indices, whole.indices)
+    # Of a matrix that is held, neither users nor its rows are cut by the numbers for those.
+    if not (share == 0.0 and module is not solver):
+        assert len(batches) - together > together
+
+
+def test_the_matrix_of_many_items_is_held_only_where_most_pairs_share_users(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    train = made_up(50, 23, 0.2, 1)
-    whole = item_ridge(train.matrix, ridge=3.0, neighbours=7, damping=0.5).toarray()
-    monkeypatch.setattr(solver, "_BATCH_BYTES", 5 * 4 * 7 * 7)
-    assert np.array_equal(
-        item_ridge(train.matrix, ridge=3.0, neighbours=7, damping=0.5).toarray(), whole
-    )
+    dense, sparse = (csr_array(made_up(60, 300, share, 1).matrix * 1.0) for share in (0.3, 0.005))
+    assert isinstance(item_gram.item_gram(dense), item_gram._Held)
+    assert isinstance(item_gram.item_gram(sparse), item_gram._Made)
+    monkeypatch.setattr(item_gram, "_DENSE_BYTES", 4 * 300**2 - 1)
+    assert isinstance(item_gram.item_gram(dense), item_gram._Made)
 
 
 def test_an_item_that_shares_no_user_recommends_nothing_and_is_not_recommended() -> None:
@@ -129,6 +167,12 @@ def test_at_most_so_many_weights_an_item_and_none_of_itself() -> None:
     weights = item_ridge(train.matrix, ridge=1.0, neighbours=4, damping=0.5).toarray()
     assert ((weights != 0).sum(axis=0) <= 4).all()
     assert not np.diagonal(weights).any()
+
+
+def test_its_indices_are_those_that_are_multiplied_fast() -> None:
+    weights = item_ridge(made_up(80, 40, 0.3, 5).matrix, ridge=1.0, neighbours=4, damping=0.5)
+    assert weights.indices.dtype == weights.indptr.dtype == np.int32
+    assert weights.has_sorted_indices
 
 
 def test_users_without_items_change_nothing() -> None:
