@@ -54,8 +54,12 @@ def promote(**values: Any) -> None:
     from recsys_vae.steps.promote import promote as step
 
     if values["rollback"]:
-        if values["dry_run"]:
-            raise InputError("--rollback and --dry-run exclude each other: leave one of them out")
+        judging = {"--dry-run": "dry_run", "--force": "force", "--split": "split"}
+        for option, name in judging.items():
+            if values[name]:
+                raise InputError(
+                    f"--rollback and {option} exclude each other: leave one of them out"
+                )
         click.echo(undo(values["name"]).sentence)
         return
     if values["split"] is None:

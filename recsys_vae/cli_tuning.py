@@ -83,6 +83,11 @@ def reproduce(**values: Any) -> None:
     from recsys_vae.steps.reproduce import reproduce as step
 
     run = values["run"] or values["named"]
+    if values["run"] and values["named"] and values["run"] != values["named"]:
+        raise InputError(
+            f"reproduce rebuilds one run, and two are named, {values['run']} and "
+            f"{values['named']}: leave one out"
+        )
     if run is None:
         raise InputError("reproduce needs a run: name an MLflow run of train, evaluate or main")
     names = ("split", "threads", "device")

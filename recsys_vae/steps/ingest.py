@@ -78,6 +78,11 @@ def ingest(options: IngestOptions) -> Ingested:
         InputError: anything in the input is unusable; nothing is written then.
     """
     check_replaceable(options.out, CONTENTS, PROOF)
+    if options.items is None and options.reading.columns.title is not None:
+        raise InputError(
+            f"--title-column {options.reading.columns.title} is a column of a file of titles: name "
+            "the file as --items, or leave the option out"
+        )
     read = None if options.data == SAMPLE else Path(options.data)
     refuse_loss(options.out, [read, options.items])
     refuse_within(options.out, read)

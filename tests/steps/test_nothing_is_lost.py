@@ -148,3 +148,26 @@ def test_trials_of_another_study_are_not_gone_on_with() -> None:
     main([*common, "--study", "two", "--set", "training.epochs=1; hidden=[8]"])
     assert (other / "last.safetensors").read_text() == "weights"
     assert [one.name for one in Path("tuned/unfinished").iterdir()] == ["01234567"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["promote", "--rollback", "--force"], "--rollback and --force exclude each other"),
+        (["promote", "--rollback", "--split", "split"], "--rollback and --split exclude each"),
+        (["promote", "--rollback", "--dry-run"], "--rollback and --dry-run exclude each other"),
+        (
+            ["reproduce", "a", "--run", "b"],
+            "rebuilds one run, and two are named, a and b",
+        ),
+        (
+            ["ingest", "--data", "ratings.csv", "--title-column", "name", "--out", "other"],
+            "--title-column name is a column of a file of titles: name the file as --items",
+        ),
+    ],
+)
+def test_an_option_that_would_be_passed_over_is_refused(
+    refused: Refused, arguments: list[str], told: str
+) -> None:
+    assert told in refused(*arguments)
+    assert not Path("other").exists()
