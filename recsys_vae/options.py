@@ -1,5 +1,6 @@
 """Options that several verbs share, and how they are read."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -243,6 +244,11 @@ def _milliseconds(text: str | None, option: str) -> int | None:
 
     if text is None:
         return None
+    if re.match(r"\s*\d{1,2}[./-]\d{1,2}[./-]\d", text):
+        raise InputError(
+            f"{option} {text} can be read in two ways, day or month first: write the year first, "
+            "such as 2024-01-31"
+        )
     try:
         moment = pd.Timestamp(text)
         utc = moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")

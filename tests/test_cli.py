@@ -75,6 +75,10 @@ _BAD_OPTIONS = {
         ("ingest", "--data", "ratings.csv", "--threshold", "9"),
         "threshold 9",
     ),
+    "a date of which nobody knows the month": (
+        ("ingest", "--data", "ratings.csv", "--since", "01/02/2020"),
+        "--since 01/02/2020 can be read in two ways.*2024-01-31",
+    ),
     "a threshold in words": (("ingest", "--threshold", "high"), "--threshold.*high"),
     "an unknown option": (("ingest", "--treshold", "3"), "--treshold"),
     "an unknown verb": (("ingst",), "ingst"),

@@ -237,6 +237,11 @@ def _refuse_nothing(steps: list[Step], read: FirstPass, source: Source) -> None:
     if last is None:
         return
     if read.threshold is not None and last == threshold_name(read.threshold):
+        if read.highest is not None and read.highest > read.threshold:
+            raise InputError(
+                f"{source.name}: of the rows that the steps before left, none has a rating above "
+                f"the threshold {read.threshold:g}: lower --threshold, or give other lists or dates"
+            )
         raise InputError(
             f"{source.name}: no rating is above the threshold {read.threshold:g} (the highest is "
             f"{read.highest or 0:g}): lower --threshold"

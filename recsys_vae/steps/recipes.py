@@ -1,5 +1,6 @@
 """Recipes: a model and its settings, from TOML and from the command line."""
 
+import re
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from recsys_vae.models.zoo import ZOO, make_model
 from recsys_vae.steps.search import Space, parse_search
 
 _LARGEST_SEED: Final = 2**62
+_PART: Final = re.compile(r"""(?:"[^"]*"|'[^']*'|[^;])+""")
+"""Of settings that semicolons part; one within quotes belongs to a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +123,8 @@ def read_recipes(references: Sequence[str], overrides: Iterable[str] = ()) -> li
 
 
 def _apart(overrides: Iterable[str]) -> list[str]:
-    parts = [part.strip() for override in overrides for part in override.split(";")]
-    return [part for part in parts if part]
+    found = [part for override in overrides for part in _PART.findall(override)]
+    return [part.strip() for part in found if part.strip()]
 
 
 def _candidates(found: object, reference: str) -> tuple[dict[str, Any], ...]:

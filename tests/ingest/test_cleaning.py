@@ -191,6 +191,13 @@ def test_nothing_left_is_refused(rows: list[Row], reason: str) -> None:
     assert str(caught.value).startswith("ratings.csv: no ")
 
 
+def test_a_window_that_left_low_ratings_only_is_named_beside_the_threshold() -> None:
+    rows: list[Row] = [(1, 1, 5.0), (2, 2, 1.0)]
+    options = CleaningOptions(deny_users=("1",))
+    with pytest.raises(InputError, match=r"the steps before left, none .* threshold 3\.5: lower"):
+        clean(frame_of(rows), options, FILE)
+
+
 def test_the_report_is_plain() -> None:
     result = clean(frame_of([(1, 1), (1, 2)]), ALL, FILE)
     assert Account(result.steps, None, {}, False).report()[0] == {

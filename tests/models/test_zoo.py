@@ -191,6 +191,11 @@ def test_settings_on_the_command_line_win_over_the_file(tmp_path: Path) -> None:
     }
 
 
+def test_a_semicolon_within_quotes_belongs_to_the_value() -> None:
+    recipe = read_recipe("mult-vae", ["name=\"a;b\"; other='c;';latent=4", 'odd=a"b'])
+    assert recipe.settings == {"name": "a;b", "other": "c;", "latent": 4, "odd": 'a"b'}
+
+
 def test_settings_of_several_recipes_name_their_model() -> None:
     given = ["als.factors=8; als.iterations=2", "ease.ridge=9"]
     als, ease = read_recipes(["als", "ease"], given)
