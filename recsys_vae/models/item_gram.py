@@ -5,11 +5,11 @@ an item of the batch and a neighbour, N entries.
 """
 
 from collections.abc import Iterator
-from typing import Final, Protocol
+from itertools import pairwise
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from scipy.sparse import csr_array
 
 from recsys_vae.models.item_blocks import item_blocks
@@ -22,8 +22,8 @@ _DENSE_SHARE: Final = 0.05
 _DENSE_BYTES: Final = 4 * 2**30
 _SAMPLE: Final = 256
 """Rows of X'X by which its density is guessed."""
-_ENTRIES: Final = 2**22
-"""Users of neighbours that are looked at together, some 200 MB with what is made of them."""
+_ENTRIES: Final = 2**20
+"""Users of neighbours that are looked at together, some 50 MB with what is made of them."""
 
 
 class ItemGram(Protocol):
@@ -115,6 +115,7 @@ class _Made:
         )
         self.diagonal = squares_I.astype(np.float32)
         self._users_I = np.diff(matrix_IU.indptr).astype(np.int64)
+        self._place_U = np.empty(matrix_IU.shape[1], dtype=np.int32)
 
     def runs(self) -> Iterator[tuple[int, csr_array]]:
         for start, run_JI in _runs(self._matrix_IU, self._matrix_UI):
@@ -128,20 +129,37 @@ class _Made:
     def among(self, near_CK: IntArray, inside_CK: npt.NDArray[np.bool_]) -> FloatArray:
         width = near_CK.shape[1]
         items_M, places_M = np.nonzero(inside_CK)
-        rows_MU = self._matrix_IU[near_CK[inside_CK]]
-        # A user counts anew for each item of the batch, so that no product crosses from one item's
-        # neighbours to another's.
-        items_N = np.repeat(items_M, np.diff(rows_MU.indptr))
-        users_N, known = pd.factorize(items_N * rows_MU.shape[1] + rows_MU.indices)
+        numbers_M = near_CK[inside_CK]
+        rows_MU = self._matrix_IU[numbers_M]
+        rows = np.concatenate([[0], inside_CK.sum(axis=1).cumsum()])
+        users_N = self._apart(rows_MU.indices, rows_MU.indptr[rows])
+        # Most users took only one of an item's neighbours, and are part of nothing but a square.
+        again_N = users_N != np.arange(len(users_N), dtype=np.int32)
+        several = np.zeros(len(users_N), dtype=np.bool_)
+        several[users_N[again_N]] = True
+        kept = np.flatnonzero(several[users_N])
         apart = csr_array(
-            (rows_MU.data, users_N.astype(np.int32), rows_MU.indptr),
-            shape=(len(items_M), len(known)),
+            (rows_MU.data[kept], users_N[kept], np.searchsorted(kept, rows_MU.indptr)),
+            shape=(len(items_M), len(users_N)),
         )
         shared_MM = csr_array(apart @ apart.T)
         pairs_N = np.repeat(np.arange(len(items_M)), np.diff(shared_MM.indptr))
         among_CKK = np.zeros((len(near_CK), width, width), dtype=np.float32)
         among_CKK[items_M[pairs_N], places_M[pairs_N], places_M[shared_MM.indices]] = shared_MM.data
+        among_CKK[items_M, places_M, places_M] = self.diagonal[numbers_M]
         return among_CKK
+
+    def _apart(self, users_N: IntArray, bounds: npt.NDArray[np.integer[Any]]) -> IntArray:
+        """Number users anew, each item's from where its entries begin.
+
+        So that no product crosses from one item's neighbours to another's.
+        """
+        numbers_N = np.empty(len(users_N), dtype=np.int32)
+        for start, stop in pairwise(bounds.tolist()):
+            own = users_N[start:stop]
+            self._place_U[own] = np.arange(start, stop, dtype=np.int32)
+            numbers_N[start:stop] = self._place_U[own]
+        return numbers_N
 
 
 def batches(work_C: npt.NDArray[np.int64], most: int) -> Iterator[slice]:
