@@ -211,10 +211,18 @@ def _has_header(rows: list[list[str]], options: ReadOptions) -> bool:
     # A number is a position where there is no header, and may well be a value, too.
     if any(name in first for name in given if not name.isdecimal()):
         return True
-    if given and all(name.isdecimal() for name in given):
+    if any(_NUMBER.fullmatch(name) for name in first):
         return False
-    # Names are not numbers; a row of ids and ratings has at least one.
-    return not any(_NUMBER.fullmatch(name) for name in first)
+    # Names are not numbers; a row of ids and ratings has at least one, unless ids are words: then
+    # positions mean that there is no header.
+    places = [int(name) - 1 for name in given if name.isdecimal()]
+    return len(places) < len(given) or not given or _numbers_below(rows, places)
+
+
+def _numbers_below(rows: list[list[str]], places: list[int]) -> bool:
+    """Say whether one of these columns holds numbers in all rows but the first."""
+    columns = ([row[place].strip() for row in rows[1:] if place < len(row)] for place in places)
+    return any(all(map(_NUMBER.fullmatch, column)) for column in columns if column)
 
 
 def _without_first_line(data: bytes, quote: str) -> bytes:

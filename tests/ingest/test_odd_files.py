@@ -66,6 +66,22 @@ def test_rows_with_named_columns_are_no_adjacency_list(tmp_path: Path) -> None:
     assert pairs(frame) == [(1, 2), (1, 3)]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("userId,movieId\n1,10\n2,11\n", [(1, 10), (2, 11)]),
+        ("who,what\nann,10\nbob,11\n", [("ann", 10), ("bob", 11)]),
+        ("ann,emma\nbob,ulysses\n", [("ann", "emma"), ("bob", "ulysses")]),
+        ("ann,7\nbob,8\n", [("ann", 7), ("bob", 8)]),
+    ],
+    ids=["names above numbers", "names above words and numbers", "words", "no name"],
+)
+def test_columns_by_number_do_not_make_a_header_a_row(
+    tmp_path: Path, text: str, expected: list[tuple[object, object]]
+) -> None:
+    assert pairs(read(tmp_path, text, columns=ColumnNames(user="1", item="2"))) == expected
+
+
 def test_a_blank_line_above_the_header_is_no_row(tmp_path: Path) -> None:
     assert pairs(read(tmp_path, "  \n\t\r\nuser,item\n1,2\n3,4\n")) == [(1, 2), (3, 4)]
 
