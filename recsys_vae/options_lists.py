@@ -99,9 +99,14 @@ _LOCAL_ONLY = (
 
 
 def _is_given(name: str) -> bool:
-    """Say whether the command line has an option; 0 is a value like any other."""
-    source = click.get_current_context().get_parameter_source(name)
-    return source not in (None, ParameterSource.DEFAULT)
+    """Say whether the command line has an option, and another value than it has without.
+
+    `mlflow run` passes every option that has a value of its own.
+    """
+    context = click.get_current_context()
+    (usual,) = (one.get_default(context) for one in context.command.params if one.name == name)
+    source = context.get_parameter_source(name)
+    return source not in (None, ParameterSource.DEFAULT) and context.params[name] != usual
 
 
 def refuse_other_engine(values: dict[str, Any]) -> None:

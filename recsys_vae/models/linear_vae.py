@@ -32,6 +32,8 @@ _STEPS: Final = 1_000
 _FEWEST_EPOCHS: Final = 15
 _MOST_EPOCHS: Final = 100
 _VALIDATIONS: Final = 15
+_SCORES_AT_ONCE: Final = 2**26
+"""Scores that are made where only some items' are asked for, 256 MB."""
 
 
 class LinearVAEConfig(MultVAEConfig):
@@ -201,8 +203,17 @@ class LinearVAE(NeuralRecommender):
         )
 
     def score_items(self, given: csr_array, items_BK: npt.NDArray[np.integer[Any]]) -> FloatMatrix:
-        """Score some items for each user: scores_BK, those of `score`."""
-        return np.take_along_axis(self.score(given), items_BK.astype(np.intp), axis=1)
+        """Score some items for each user: scores_BK, those of `score`.
+
+        The largest logit is one of all items, so all are scored, of few users at a time.
+        """
+        at_once = max(1, _SCORES_AT_ONCE // len(self.items))
+        scores_BK = np.empty(items_BK.shape, dtype=np.float32)
+        for start in range(0, len(items_BK), at_once):
+            rows = slice(start, start + at_once)
+            own_BK = items_BK[rows].astype(np.intp)
+            scores_BK[rows] = np.take_along_axis(self.score(given[rows]), own_BK, axis=1)
+        return scores_BK
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Give the weights of both by name."""

@@ -366,3 +366,14 @@ def test_options_of_the_other_engine_are_refused(
 ) -> None:
     score_them = ["score", "--model", "vae", "--histories", "ratings.csv", "--k", "3"]
     assert sentence in refused(*score_them, *given)
+
+
+def test_what_mlflow_run_passes_of_the_other_engine_is_no_option_of_it(
+    monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    usual = ["--explain", "0", "--unsorted", "false", "--skip-damaged", "false", "--rules", ""]
+    asked = ["score", "--model", "vae", "--histories", "ratings.csv", "--k", "3", *usual]
+    # The next thing is to start Spark, which is not here.
+    assert "pip install 'recsys-vae[spark]'" in refused(*asked, "--engine", "spark")
+    assert "--explore does not belong" in refused(*asked, "--explore", "0", "--engine", "spark")
