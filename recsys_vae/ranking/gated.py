@@ -75,7 +75,7 @@ class GatedShortlist:
         # Of all items: what may not stand in a list may still have the largest logit.
         # In bits, because 2^x costs a third of e^x.
         self._rough = RoughProduct(
-            weight_IH * _BITS, bias_I * _BITS, precise=precise, at_once=len(bias_I)
+            weight_IH, bias_I, precise=precise, at_once=len(bias_I), factor=_BITS
         )
         self._numbers_I = torch.arange(len(bias_I), device=bias_I.device)
         device = bias_I.device

@@ -5,6 +5,7 @@ Legend: B users in the block, I items, H hidden width.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import torch
@@ -52,6 +53,7 @@ class RoughProduct:
         numbers_I: of the items that are multiplied, ascending; None: all.
         precise: whether to do without bfloat16.
         at_once: items that are multiplied at a time.
+        factor: what weights and bias are multiplied with first.
 
     Attributes:
         kind: of the rough scores.
@@ -65,11 +67,11 @@ class RoughProduct:
         *,
         precise: bool = False,
         at_once: int | None = None,
+        factor: float = 1.0,
     ) -> None:
         """Prepare the items once."""
         check_finite(weight_IH)
         check_finite(bias_I[None])
-        self._weight_IH, self._bias_I = weight_IH, bias_I
         rough = not precise and multiplies_bfloat16(weight_IH.device)
         self.kind = torch.bfloat16 if rough else torch.float32
         self._room = Room(self.kind, weight_IH.device)
@@ -78,24 +80,34 @@ class RoughProduct:
             numbers_I = torch.arange(len(bias_I), device=bias_I.device)
         at_once = at_once or _ITEMS_AT_ONCE
         self._longest = self._error = self._largest_bias = 0.0
-        self._chunks = [self._prepare(part) for part in numbers_I.split(at_once)]
+        # Nothing but the rough weights is kept: exact ones are large.
+        prepare = partial(self._prepare, weight_IH, bias_I, factor)
+        self._chunks = [prepare(part) for part in numbers_I.split(at_once)]
         foremost_S = torch.topk(bias_I[numbers_I], min(_SAMPLE, len(numbers_I))).indices
-        self._sample = self._prepare(numbers_I[foremost_S])
+        self._sample = prepare(numbers_I[foremost_S])
 
-    def _prepare(self, numbers_I: Tensor) -> _Chunk:
-        weight_IH, bias_I = self._weight_IH[numbers_I], self._bias_I[numbers_I]
-        rough_IH = weight_IH.to(self.kind)
-        first_I = bias_I.to(self.kind)
-        second_I = (bias_I - first_I.float()).to(self.kind)
-        # Lengths in float64, so that nothing but their own error is bounded here.
-        lengths = torch.linalg.vector_norm(weight_IH.double(), dim=1)
-        errors = torch.linalg.vector_norm(weight_IH.double() - rough_IH.double(), dim=1)
-        self._longest = max(self._longest, float(lengths.max()))
-        self._error = max(self._error, float(errors.max()))
-        self._largest_bias = max(self._largest_bias, float(bias_I.abs().max()))
-        ones_I = torch.ones_like(first_I)
-        rows = [rough_IH.T, torch.stack([first_I, second_I, ones_I])]
-        return _Chunk(numbers_I, torch.cat(rows).contiguous())
+    def _prepare(
+        self, weight_IH: Tensor, bias_I: Tensor, factor: float, numbers_I: Tensor
+    ) -> _Chunk:
+        n_hidden = weight_IH.shape[1]
+        size = n_hidden + 3, len(numbers_I)
+        weight_HI = torch.empty(size, dtype=self.kind, device=weight_IH.device)
+        # Some at a time: lengths are taken in float64, so that nothing but their own error is
+        # bounded here.
+        for start in range(0, len(numbers_I), _ITEMS_AT_ONCE):
+            own = slice(start, start + _ITEMS_AT_ONCE)
+            exact_IH, exact_I = (one[numbers_I[own]] * factor for one in (weight_IH, bias_I))
+            rough_IH, first_I = exact_IH.to(self.kind), exact_I.to(self.kind)
+            lengths = torch.linalg.vector_norm(exact_IH.double(), dim=1)
+            errors = torch.linalg.vector_norm(exact_IH.double() - rough_IH.double(), dim=1)
+            self._longest = max(self._longest, float(lengths.max()))
+            self._error = max(self._error, float(errors.max()))
+            self._largest_bias = max(self._largest_bias, float(exact_I.abs().max()))
+            weight_HI[:n_hidden, own] = rough_IH.T
+            weight_HI[n_hidden, own] = first_I
+            weight_HI[n_hidden + 1, own] = exact_I - first_I.float()
+        weight_HI[n_hidden + 2] = 1.0
+        return _Chunk(numbers_I, weight_HI)
 
     def chunks(self, hidden_BH: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Multiply some items at a time.
