@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys_vae.ranking import rough_product
 from recsys_vae.ranking.rough_product import RoughProduct
 
 
@@ -40,3 +41,22 @@ def test_rough_scores_are_moved_and_err_by_no_more_than_the_bound(
         # Once rounded when it was guessed, once when it was moved.
         most_B = 4 * error_BI.gather(1, place_B[:, None])[:, 0] + 0.01 * exact_BI.abs().amax(dim=1)
         assert (highest_B.abs() <= most_B).all()
+
+
+def test_weights_are_prepared_some_items_at_a_time_with_a_factor_and_none_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = torch.Generator().manual_seed(3)
+    weight_IH = torch.randn(70, 9, generator=generator)
+    bias_I = torch.randn(70, generator=generator)
+    hidden_BH = torch.randn(4, 9, generator=generator)
+    whole = RoughProduct(weight_IH * 1.5, bias_I * 1.5)
+    monkeypatch.setattr(rough_product, "_ITEMS_AT_ONCE", 32)
+    parts = RoughProduct(weight_IH, bias_I, at_once=70, factor=1.5)
+    ((numbers_I, found_BI),) = parts.chunks(hidden_BH)
+    ((_, expected_BI),) = whole.chunks(hidden_BH)
+    assert numbers_I.tolist() == list(range(70))
+    assert torch.equal(found_BI, expected_BI)
+    assert torch.equal(parts.base(hidden_BH), whole.base(hidden_BH))
+    kept = [one for one in vars(parts).values() if isinstance(one, torch.Tensor)]
+    assert not kept
