@@ -1,17 +1,18 @@
 """Tasks side by side, results in order, few of them in memory at a time."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from joblib import cpu_count
+
 T = TypeVar("T")
 
 
 def n_workers() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Count the cores that this process may use, within the quota of its container."""
+    return int(cpu_count())
 
 
 def in_order(tasks: Iterable[Callable[[], T]], *, workers: int | None = None) -> Iterator[T]:

@@ -1,9 +1,7 @@
 """tune: settings of a recipe are searched, and the best are trained with and registered."""
 
 import json
-import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +28,7 @@ from recsys_vae.tracking.registry import REGISTERED_NAME, check_register_name
 from recsys_vae.tracking.runs import StepRun, step_run, tracking_uri
 from recsys_vae.tracking.trials import adopt_trials, trial_records
 from recsys_vae.training.device import choose_device
+from recsys_vae.training.host import usual_threads
 
 MODEL: Final = "model"
 TRIALS: Final = "trials.csv"
@@ -222,7 +221,7 @@ def _try_all(options: TuneOptions, search: Search, study: Study, run: StepRun, s
         if options.workers == 1:
             try_settings(search, tell)
         else:
-            threads = max(1, _cores() // options.workers)
+            threads = max(1, usual_threads() // options.workers)
             searches = [replace(search, threads=threads)] * options.workers
             try_in_parallel(searches, tell)
     finally:
@@ -325,10 +324,6 @@ def _alone_with(storage: str, study: str) -> Iterator[None]:
     )
     with alone_at(database.with_name(f"{database.name}.{digest(study)[:8]}.lock"), sentence):
         yield
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _toml(recipe: Recipe, metric: str, best: Best) -> str:

@@ -1,15 +1,14 @@
 """What a result may depend on besides data and settings: versions, machine, state of the code."""
 
-import os
 import platform
 import subprocess
-import sys
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+from joblib import cpu_count
 
 import recsys_vae
 from recsys_vae.training.host import processor
@@ -27,7 +26,7 @@ def environment() -> dict[str, Any]:
         "libraries": {name: version(name) for name in _LIBRARIES},
         "system": platform.platform(),
         "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "cores": int(cpu_count()),
         "threads": torch.get_num_threads(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "git": git_state(),

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import torch
+from joblib import cpu_count
 
 # Parameter numbers of glibc's mallopt(3).
 _M_TRIM_THRESHOLD = -1
@@ -54,11 +55,25 @@ def processor() -> str:
     return " ".join([fields.get("model name", platform.machine()), *units])
 
 
+def usual_threads() -> int:
+    """Give the threads of an operation: what OMP_NUM_THREADS says, or else the usable cores.
+
+    Those are the cores that this process may run on, within the quota of its container.
+
+    Example:
+        >>> usual_threads() >= 1
+        True
+    """
+    # Nested teams are told apart by commas.
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(asked) if asked.isdecimal() and int(asked) else int(cpu_count())
+
+
 def prepare_host(threads: int | None = None) -> None:
     """Set threads and allocator for training, once, before the model is built.
 
     Args:
-        threads: Threads per operation; by default the cores that this process may use.
+        threads: Threads per operation; by default `usual_threads`.
 
     Raises:
         ValueError: If fewer than one thread is asked for.
@@ -67,7 +82,7 @@ def prepare_host(threads: int | None = None) -> None:
         >>> prepare_host(torch.get_num_threads())
     """
     if threads is None:
-        threads = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+        threads = usual_threads()
     if threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}")
     torch.set_num_threads(threads)
