@@ -40,7 +40,7 @@ class ItemGram(Protocol):
         ...
 
     def work(self, near_CK: IntArray, inside_CK: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-        """Say how much `among` has to look at for each item, in parts of what it can, (C,)."""
+        """Say how many entries of X `among` has to look at for each item, (C,)."""
         ...
 
     def among(self, near_CK: IntArray, inside_CK: npt.NDArray[np.bool_]) -> FloatArray:
