@@ -35,8 +35,8 @@ _SCHEMES: Final = (
 )
 _NOT_IN_NAMES: Final = "/:'\"?#@"
 _REQUIREMENTS: Final = (
-    "mlflow", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scipy", "threadpoolctl",
-    "torch", "tqdm",
+    "joblib", "mlflow", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scipy",
+    "threadpoolctl", "torch", "tqdm",
 )  # fmt: skip
 
 _NOT_OF_THE_STORE: Final = ("file:", "s3:", "gs:", "http:", "https:")

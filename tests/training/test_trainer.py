@@ -280,22 +280,6 @@ def test_steps_follow_the_learning_rate_schedule() -> None:
     assert -np.diff(path) == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_learning_rate_warms_up_linearly_and_falls_along_half_a_cosine() -> None:
-    config = TrainingConfig(learning_rate=2.0, warmup_steps=4, lr_schedule="cosine")
-    rates = [learning_rate(config, step, 24) for step in range(24)]
-    assert rates[:4] == [0.5, 1.0, 1.5, 2.0]
-    # Half of the way after the warm-up: 2 * (1 + cos(pi / 2)) / 2 = 1.
-    assert rates[14] == pytest.approx(1.0)
-    assert all(later <= earlier for earlier, later in pairwise(rates[3:]))
-    # The last of 20 steps: 1 + cos(0.95 pi).
-    assert rates[23] == pytest.approx(1 + math.cos(0.95 * math.pi))
-
-
-def test_a_constant_learning_rate_stays() -> None:
-    config = TrainingConfig(learning_rate=2.0)
-    assert {learning_rate(config, step, 10) for step in range(10)} == {2.0}
-
-
 def _square(toy: Toy, _step: int) -> Tensor:
     return (toy.weight - 1).square().sum() + (toy.bias - 1).square().sum()
 
