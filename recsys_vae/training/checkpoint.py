@@ -13,12 +13,12 @@ from typing import Any, Final
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from recsys_vae.errors import InputError, reason
 from recsys_vae.files import atomic_file
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 LAST: Final = "last.safetensors"
 BEST: Final = "best.safetensors"
 
@@ -89,22 +89,45 @@ def refuse_other_identity(path: Path, saved: Mapping[str, str], present: Mapping
         )
 
 
-def optimiser_tensors(prefix: str, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Give an optimiser's moments and counters by name."""
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+def optimiser_tensors(
+    prefix: str, optimiser: torch.optim.Optimizer, module: nn.Module
+) -> dict[str, Tensor]:
+    """Give an optimiser's moments and counters by name: prefix, parameter, what it is."""
     return {
-        f"{prefix}.{number}.{key}": value
-        for number, parameter in enumerate(parameters)
+        f"{prefix}.{name}.{key}": value
+        for name, parameter in _of_optimiser(optimiser, module)
         for key, value in optimiser.state.get(parameter, {}).items()
     }
 
 
 def restore_optimiser(
-    prefix: str, optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
+    prefix: str,
+    optimiser: torch.optim.Optimizer,
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
 ) -> None:
-    """Take up what `optimiser_tensors` gave; hyper-parameters stay the optimiser's own."""
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    for name, value in tensors.items():
-        if name.startswith(f"{prefix}."):
-            number, key = name.removeprefix(f"{prefix}.").split(".")
-            optimiser.state[parameters[int(number)]][key] = value
+    """Take up what `optimiser_tensors` gave; hyper-parameters stay the optimiser's own.
+
+    Raises:
+        InputError: a moment has not the shape of its parameter: an optimiser would read memory that
+            is not its own.
+    """
+    for name, parameter in _of_optimiser(optimiser, module):
+        own = f"{prefix}.{name}."
+        for key, value in tensors.items():
+            if key.startswith(own):
+                # A count of steps is one number, or one a row.
+                if value.shape not in (parameter.shape, parameter.shape[:1], ()):
+                    raise InputError(
+                        f"the unfinished training does not fit the model ({key} has shape "
+                        f"{tuple(value.shape)}, its parameter {tuple(parameter.shape)}): delete "
+                        "its folder, or start over with --fresh"
+                    )
+                optimiser.state[parameter][key.removeprefix(own)] = value
+
+
+def _of_optimiser(
+    optimiser: torch.optim.Optimizer, module: nn.Module
+) -> list[tuple[str, nn.Parameter]]:
+    own = {id(p) for group in optimiser.param_groups for p in group["params"]}
+    return [(name, value) for name, value in module.named_parameters() if id(value) in own]

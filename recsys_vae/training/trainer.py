@@ -266,7 +266,8 @@ class Trainer:
         tensors = {f"model.{name}": value for name, value in self._module.state_dict().items()}
         for name, optimisers in self._optimisers.items():
             for number, optimiser in enumerate(optimisers):
-                tensors |= optimiser_tensors(f"optimiser.{name}.{number}", optimiser)
+                prefix = f"optimiser.{name}.{number}"
+                tensors |= optimiser_tensors(prefix, optimiser, self._module)
         state = {
             "identity": dict(self._run.identity or {}),
             "epoch": self._epoch,
@@ -290,7 +291,8 @@ class Trainer:
         self._module.load_state_dict(weights)
         for name, optimisers in self._optimisers.items():
             for number, optimiser in enumerate(optimisers):
-                restore_optimiser(f"optimiser.{name}.{number}", optimiser, saved.tensors)
+                prefix = f"optimiser.{name}.{number}"
+                restore_optimiser(prefix, optimiser, self._module, saved.tensors)
         self._epoch, self._step = saved.state["epoch"], saved.state["step"]
         self._best_metric, self._best_epoch, self._waited = saved.state["best"]
         self._records = [EpochRecord(**record) for record in saved.state["records"]]
