@@ -17,6 +17,7 @@ from recsys_vae.nn.linear_scores import LinearScores
 from recsys_vae.ranking.ordering import ordered, products
 from recsys_vae.ranking.room import Room
 from recsys_vae.ranking.rough import Contenders, Groups, contenders_of, maxima_of, members
+from recsys_vae.ranking.rough_choice import RoughChoice
 from recsys_vae.ranking.rough_product import RoughProduct
 from recsys_vae.ranking.seen import Seen
 from recsys_vae.ranking.topn import (
@@ -28,8 +29,9 @@ from recsys_vae.ranking.topn import (
     rows_from,
 )
 
-_HELD: Final = 1 << 25
-"""Scores that are held at a time, some 300 MB with the rough ones and the parts of a sum."""
+_HELD: Final = 1 << 23
+"""Scores that a processor holds at a time, some 80 MB with the rough ones and parts of a sum."""
+_HELD_BY_GPU: Final = 1 << 25
 _NEAR: Final = 128
 """Users whose sums are made at once."""
 _BITS: Final = math.log2(math.e)
@@ -58,7 +60,7 @@ class GatedShortlist:
         weight_IH: float32, of all items, of the product l.
         bias_I: float32, of all items, of the product l.
         rules: what may stand in a list.
-        precise: whether to do without bfloat16.
+        precise: whether to do without bfloat16 and whole numbers of eight bits.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class GatedShortlist:
         self._rules = rules or ItemRules()
         # Of all items: what may not stand in a list may still have the largest logit.
         # In bits, because 2^x costs a third of e^x.
-        self._rough = RoughProduct(
+        self._rough = RoughChoice(
             weight_IH, bias_I, precise=precise, at_once=len(bias_I), factor=_BITS
         )
         self._numbers_I = torch.arange(len(bias_I), device=bias_I.device)
@@ -102,7 +104,8 @@ class GatedShortlist:
         n_users, n_items = users.given.shape
         check_length(k, n_items)
         check_finite(users.logits.hidden_BH)
-        parts = max(1, math.ceil(n_users * n_items / _HELD))
+        held = _HELD if users.logits.hidden_BH.is_cpu else _HELD_BY_GPU
+        parts = max(1, math.ceil(n_users * n_items / held))
         at_once = max(1, math.ceil(n_users / parts))
         lists = []
         for start in range(0, n_users, at_once):
@@ -113,20 +116,30 @@ class GatedShortlist:
 
     def _some(self, users: GatedScores, given: csr_array, k: int) -> TopN:
         """Rank for so few users that their scores can be held."""
+
+        def ranked(rough: RoughProduct, most: int | None) -> TopN:
+            return self._ranked(rough, users, given, k, most)
+
+        return self._rough.tried(users.logits.hidden_BH, k, ranked)
+
+    def _ranked(
+        self, rough: RoughProduct, users: GatedScores, given: csr_array, k: int, most: int | None
+    ) -> TopN:
         hidden_BH = users.logits.hidden_BH
-        base_B = self._rough.base(hidden_BH)
-        ((_, rough_BI),) = self._rough.chunks(hidden_BH)
+        base_B = rough.base(hidden_BH)
+        ((_, rough_BI),) = rough.chunks(hidden_BH)
         heads = list[Tensor]()
 
         def foremost(first_B: Tensor, _last_B: Tensor) -> Tensor:
             heads.append(first_B)
             # What lies d below errs by e d more.
-            return first_B - 2.01 * self._rough.error(base_B, first_B.abs())
+            return first_B - 2.01 * rough.error(base_B, first_B.abs())
 
-        ahead = contenders_of(iter([(self._numbers_I, Groups.of(rough_BI, 1))]), 1, foremost)
+        whole = iter([(self._numbers_I, Groups.of(rough_BI, 1))])
+        ahead = contenders_of(whole, 1, foremost, most)
         highest_B = heads[0]
         check_finite(highest_B[:, None])
-        error_B = self._rough.error(base_B, highest_B.abs())
+        error_B = rough.error(base_B, highest_B.abs())
         open_B = error_B > _LOOSEST
         error_B = error_B.clamp(max=_LOOSEST)
         gate = users.gate
@@ -135,7 +148,7 @@ class GatedShortlist:
         # What the gate can add, how much of that may be too much, and too little.
         most_B = torch.exp2(raised_B)
         share_B = -torch.expm1(-4 / _BITS * error_B)
-        little_B = _PEAK * self._rough.growth * most_B
+        little_B = _PEAK * rough.growth * most_B
 
         def lowest(first_B: Tensor, last_B: Tensor) -> Tensor:
             check_finite(first_B[:, None])
@@ -143,7 +156,7 @@ class GatedShortlist:
             limit_B = last_B - share_B * most_B - 2 * little_B - rounding_B
             return limit_B.masked_fill(open_B, torch.finfo(torch.float32).min)
 
-        found = contenders_of(iter([(self._numbers_I, groups)]), k, lowest)
+        found = contenders_of(iter([(self._numbers_I, groups)]), k, lowest, most)
         largest_B = self._largest(users.logits, ahead)
         logits_N = self._exact(users.logits, found).double()
         relative_N = torch.exp(logits_N - largest_B[found.users_N]).mul_(gate).float()

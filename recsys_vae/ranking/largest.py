@@ -31,6 +31,18 @@ def strided(values_BI: Tensor, k: int) -> Tensor:
     return values_BI[:, : n_strides * _GROUP].view(n_rows, _GROUP, n_strides)
 
 
+def halved(maxima_BS: Tensor, k: int) -> list[Tensor]:
+    """Give tables of which the k largest are no more than those of the maxima, and cost half.
+
+    Two strides share a maximum where that leaves enough of them that few of the k best meet.
+    """
+    half = maxima_BS.shape[1] // 2
+    if half < _WORTH_IT * k:
+        return [maxima_BS]
+    first_BS, second_BS = maxima_BS[:, :half], maxima_BS[:, half : 2 * half]
+    return [torch.maximum(first_BS, second_BS), maxima_BS[:, 2 * half :]]
+
+
 def largest(values_BI: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     """Give the k largest numbers of each row, and a bound of what was left out.
 

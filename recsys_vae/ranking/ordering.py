@@ -4,7 +4,6 @@ Legend: B users in the block, I items, H hidden width, K list length, C candidat
 entries, that is pairs of a user and an item.
 """
 
-import math
 from collections.abc import Iterator
 from typing import Final
 
@@ -16,8 +15,11 @@ from torch import Tensor
 from recsys_vae.models.sparse_product import csr_tensor
 from recsys_vae.nn.linear_scores import LinearScores
 from recsys_vae.ranking.rough import Contenders
-from recsys_vae.ranking.topn import PAD, TopN
+from recsys_vae.ranking.topn import PAD, NotFiniteError, TopN
 
+_LAST: Final = 2**31 - 1
+_NOTHING: Final = np.int64(-(2**63))
+"""Lower than the key of any candidate."""
 _PLACES_AT_ONCE: Final = 1 << 22
 """Candidates that are ordered together, in a table as wide as the longest row."""
 
@@ -34,16 +36,60 @@ def ordered(scores_N: Tensor, found: Contenders, n_users: int, k: int) -> TopN:
     Returns:
         The lists; a user with fewer than k candidates gets a short one, padded.
 
+    Raises:
+        NotFiniteError: a score is NaN.
+
     >>> found = Contenders(torch.tensor([0, 0]), torch.tensor([2, 1]))
     >>> ordered(torch.tensor([3.0, 3.0]), found, n_users=1, k=2).items_BK
     array([[1, 2]], dtype=int32)
     """
     lists = empty_lists(n_users, k)
-    if n_users:
-        counts_B = torch.bincount(found.users_N, minlength=n_users)
-        for rows in _alike(counts_B.cpu().numpy()):
-            _order(scores_N, found, rows, lists)
+    users_N, scores = found.users_N.numpy(force=True), scores_N.numpy(force=True)
+    if not len(users_N):
+        return lists
+    nothing_N = np.isnan(scores)
+    if nothing_N.any():
+        row = int(users_N[nothing_N.argmax()])
+        raise NotFiniteError(row, row)
+    keys_N = _keys(scores, found.items_N.numpy(force=True))
+    counts_B = np.bincount(users_N, minlength=n_users)
+    starts_B = np.cumsum(counts_B) - counts_B
+    for rows in _alike(counts_B):
+        width = int(counts_B[rows].max())
+        keys_BC = np.full((len(rows), width), _NOTHING)
+        held_BC = np.arange(width) < counts_B[rows, None]
+        if len(rows) == n_users:
+            keys_BC[held_BC] = keys_N
+        else:
+            keys_BC[held_BC] = keys_N[(starts_B[rows, None] + np.arange(width))[held_BC]]
+        keys_BC.sort(axis=1)
+        best_BK = keys_BC[:, -k:][:, ::-1]
+        wanted = best_BK.shape[1]
+        full_BK = best_BK != _NOTHING
+        lists.items_BK[rows, :wanted] = np.where(full_BK, _LAST - (best_BK & _LAST), PAD)
+        bits_BK = (best_BK >> 32).astype(np.int32)
+        values_BK = _turned(bits_BK).view(np.float32)
+        lists.scores_BK[rows, :wanted] = np.where(full_BK, values_BK, -np.inf)
     return lists
+
+
+def _keys(
+    scores_N: npt.NDArray[np.float32], items_N: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Give whole numbers of which the larger is the one that stands first in a list.
+
+    A score's bits in the upper half, in the lower one how far the item's number is from the last.
+    """
+    # The sum makes -0 a 0, which is as large.
+    bits_N = _turned((scores_N + np.float32(0.0)).view(np.int32))
+    keys_N: npt.NDArray[np.int64] = (bits_N.astype(np.int64) << 32) | (_LAST - items_N)
+    return keys_N
+
+
+def _turned(bits: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Turn a float's bits into a number of the same order, and back."""
+    turned: npt.NDArray[np.int32] = bits ^ ((bits >> 31) & np.int32(_LAST))
+    return turned
 
 
 def products(users: LinearScores, found: Contenders) -> Tensor:
@@ -59,35 +105,6 @@ def products(users: LinearScores, found: Contenders) -> Tensor:
 def empty_lists(n_users: int, k: int) -> TopN:
     """Give lists of which no place is filled."""
     return TopN(np.full((n_users, k), PAD, np.int32), np.full((n_users, k), -np.inf, np.float32))
-
-
-def _order(scores_N: Tensor, found: Contenders, rows: npt.NDArray[np.intp], lists: TopN) -> None:
-    """Fill the lists of some users."""
-    n_users = len(lists.items_BK)
-    own = found
-    if len(rows) < n_users:
-        own, scores_N = found.of_users(rows, n_users, scores_N)
-    counts_B = torch.bincount(own.users_N, minlength=len(rows))
-    if not len(own.users_N):
-        return
-    offsets = torch.cat([counts_B.new_zeros(1), counts_B.cumsum(0)])
-    places_N = torch.arange(len(scores_N), device=scores_N.device) - offsets[own.users_N]
-    width = int(counts_B.max())
-    scores_BC = scores_N.new_full((len(rows), width), -math.inf)
-    scores_BC[own.users_N, places_N] = scores_N
-    items_BC = own.items_N.new_full((len(rows), width), PAD)
-    items_BC[own.users_N, places_N] = own.items_N
-    wanted = min(lists.items_BK.shape[1], width)
-    values_BK, best_BK = torch.topk(scores_BC, min(wanted + 1, width), dim=1)
-    items_BK = items_BC.gather(1, best_BK[:, :wanted])
-    tied_B = ((values_BK[:, 1:] == values_BK[:, :-1]) & (values_BK[:, 1:] > -math.inf)).any(dim=1)
-    if tied_B.any():
-        by_number_BC, order_BC = items_BC[tied_B].sort(dim=1)
-        again_BC = scores_BC[tied_B].gather(1, order_BC)
-        best_BC = again_BC.sort(dim=1, descending=True, stable=True).indices
-        items_BK[tied_B] = by_number_BC.gather(1, best_BC[:, :wanted])
-    lists.items_BK[rows, :wanted] = items_BK.int().cpu().numpy()
-    lists.scores_BK[rows, :wanted] = values_BK[:, :wanted].cpu().numpy()
 
 
 def _alike(counts_B: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.intp]]:

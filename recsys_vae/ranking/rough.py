@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from recsys_vae.ranking.largest import strided
+from recsys_vae.ranking.largest import halved, strided
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +27,16 @@ class Contenders:
     users_N: Tensor
     items_N: Tensor
 
-    def of_users(
-        self, rows: npt.NDArray[np.intp], n_users: int, scores_N: Tensor
-    ) -> tuple["Contenders", Tensor]:
-        """Give those of some users, who are numbered anew, and their scores."""
-        places_B = self.users_N.new_full((n_users,), -1)
-        chosen = torch.from_numpy(rows).to(places_B.device)
-        places_B[chosen] = torch.arange(len(rows), device=places_B.device)
-        users_N = places_B[self.users_N]
-        own_N = users_N >= 0
-        return Contenders(users_N[own_N], self.items_N[own_N]), scores_N[own_N]
+
+class TooManyError(Exception):
+    """More may be among the best than is worth looking at."""
 
 
 def contenders_of(
     chunks: Iterator[tuple[Tensor, "Groups"]],
     k: int,
     lowest: Callable[[Tensor, Tensor], Tensor],
+    most: int | None = None,
 ) -> Contenders:
     """Find the items whose rough score is not certainly below the k-th best.
 
@@ -57,15 +49,21 @@ def contenders_of(
         k: list length.
         lowest: given the largest and the k-th largest of rough scores, (B,) each, gives the least
             rough score that one of the k best may have.
+        most: groups that are looked into for all users together; None: as many as it takes.
+
+    Raises:
+        TooManyError: more groups than `most` would have to be looked into; nothing was.
     """
     best_BK: Tensor | None = None
     limit_B = torch.empty(0)
     users, items, values = list[Tensor](), list[Tensor](), list[Tensor]()
     for numbers_I, groups in chunks:
         known = [] if best_BK is None else [best_BK]
-        all_BS = torch.cat([*known, groups.maxima_BS, groups.rest_BI], dim=1)
+        all_BS = torch.cat([*known, *halved(groups.maxima_BS, k), groups.rest_BI], dim=1)
         best_BK = _highest(all_BS, k)
         limit_B = _limit(best_BK, k, lowest)
+        if most is not None and int((groups.maxima_BS >= limit_B[:, None]).sum()) > most:
+            raise TooManyError
         for users_N, columns_N, values_N in groups.not_below(limit_B):
             users.append(users_N)
             items.append(numbers_I[columns_N])
@@ -92,7 +90,9 @@ def _limit(best_BK: Tensor, k: int, lowest: Callable[[Tensor, Tensor], Tensor]) 
     last_B = best_BK.amin(dim=1) if whole else torch.full_like(first_B, -math.inf)
     known = [one_B.masked_fill(torch.isneginf(one_B), 0.0) for one_B in (first_B, last_B)]
     limit_B = lowest(known[0], known[1]).masked_fill(torch.isneginf(last_B), -math.inf)
-    return limit_B.clamp_(min=torch.finfo(torch.float32).min)
+    # Where numbers leave float32 nothing is known, and everything may be among the best.
+    least = torch.finfo(torch.float32).min
+    return limit_B.nan_to_num_(nan=least, posinf=math.inf, neginf=-math.inf).clamp_(min=least)
 
 
 def members(rough_BI: Tensor, k: int, users_M: Tensor, strides_M: Tensor) -> Tensor:

@@ -5,17 +5,22 @@ user and an item.
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
 from recsys_vae.nn.linear_scores import LinearScores
-from recsys_vae.ranking.ordering import empty_lists, ordered, products
+from recsys_vae.ranking.ordering import ordered, products
 from recsys_vae.ranking.rough import Contenders, Groups, contenders_of
-from recsys_vae.ranking.rough_product import RoughProduct
+from recsys_vae.ranking.rough_choice import RoughChoice
+from recsys_vae.ranking.rough_product import ITEMS_AT_ONCE, RoughProduct
 from recsys_vae.ranking.seen import Seen
-from recsys_vae.ranking.topn import ItemRules, TopN, check_finite, check_length
+from recsys_vae.ranking.topn import ItemRules, TopN, check_finite, check_length, joined, rows_from
+
+_HELD: Final = 1 << 23
+"""Rough scores that a processor holds at once: 16 MB, which the allocator does not give back."""
 
 
 class Shortlist:
@@ -29,7 +34,7 @@ class Shortlist:
         weight_IH: float32, of all items.
         bias_I: float32, of all items; what is added to a score for whatever reason belongs here.
         rules: what may stand in a list.
-        precise: whether to do without bfloat16.
+        precise: whether to do without bfloat16 and whole numbers of eight bits.
 
     >>> items = torch.tensor([[1.0], [3.0], [2.0]])
     >>> users = LinearScores(torch.ones(1, 1), items, torch.zeros(3))
@@ -52,7 +57,7 @@ class Shortlist:
         if self._rules.permitted_I is not None:
             permitted_I = torch.from_numpy(self._rules.permitted_I)
             numbers_I = permitted_I.nonzero().flatten().to(bias_I.device)
-        self._rough = RoughProduct(weight_IH, bias_I, numbers_I, precise=precise)
+        self._rough = RoughChoice(weight_IH, bias_I, numbers_I, precise=precise)
 
     def rank(self, users: LinearScores, given: csr_array, k: int) -> TopN:
         """Rank the items for a block of users.
@@ -72,25 +77,41 @@ class Shortlist:
         check_length(k, len(self._bias_I))
         hidden_BH = users.hidden_BH
         check_finite(hidden_BH)
-        if not len(hidden_BH):
-            return empty_lists(0, k)
-        found = self._candidates(hidden_BH, given, k)
+        at_once = len(hidden_BH)
+        if hidden_BH.is_cpu:
+            at_once = max(1, _HELD // min(len(self._bias_I), ITEMS_AT_ONCE))
+        lists = []
+        for start in range(0, len(hidden_BH), at_once):
+            rows = slice(start, min(start + at_once, len(hidden_BH)))
+            with rows_from(start):
+                lists.append(self._some(hidden_BH[rows], given[rows], k))
+        return joined(lists, k)
+
+    def _some(self, hidden_BH: Tensor, given: csr_array, k: int) -> TopN:
+        """Rank for so few users that their rough scores can be held."""
+
+        def candidates(rough: RoughProduct, most: int | None) -> Contenders:
+            return self._candidates(rough, hidden_BH, given, k, most)
+
+        found = self._rough.tried(hidden_BH, k, candidates)
         users = LinearScores(hidden_BH, self._weight_IH, self._bias_I)
         return ordered(products(users, found), found, len(hidden_BH), k)
 
-    def _candidates(self, hidden_BH: Tensor, given: csr_array, k: int) -> Contenders:
+    def _candidates(
+        self, rough: RoughProduct, hidden_BH: Tensor, given: csr_array, k: int, most: int | None
+    ) -> Contenders:
         """Find everything that may be among the k best of a user."""
         seen = Seen.of(given, hidden_BH.device) if self._rules.mask_seen else None
-        base_B = self._rough.base(hidden_BH)
+        base_B = rough.base(hidden_BH)
 
         def lowest(first_B: Tensor, last_B: Tensor) -> Tensor:
             near_B = torch.maximum(first_B.abs(), last_B.abs())
-            return last_B - 2 * self._rough.error(base_B, near_B)
+            return last_B - 2 * rough.error(base_B, near_B)
 
         def masked() -> Iterator[tuple[Tensor, Groups]]:
-            for numbers_I, rough_BI in self._rough.chunks(hidden_BH):
+            for numbers_I, rough_BI in rough.chunks(hidden_BH):
                 if seen is not None:
                     seen.mask(rough_BI, numbers_I)
                 yield numbers_I, Groups.of(rough_BI, k)
 
-        return contenders_of(masked(), k, lowest)
+        return contenders_of(masked(), k, lowest, most)

@@ -1,0 +1,106 @@
+"""Rough scores in bfloat16, or in float32 where the processor has no such instructions.
+
+Legend: B users in the block, I items, H hidden width.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from recsys_vae.nn.precision import multiplies_bfloat16
+from recsys_vae.ranking.room import Room
+from recsys_vae.ranking.rough_product import ExactItems, RoughProduct
+
+_ROUNDING_BF16: Final = 2.0**-8
+"""Relative error of a number in bfloat16, rounded to the nearest."""
+_ROUNDING_F32: Final = 2.0**-23
+
+
+class FloatProduct(RoughProduct):
+    r"""Products of floating-point numbers; each user's scores are moved by a number of its own.
+
+    With h~, w~ in the rough format s~_ui differs from s_ui by at most
+
+        E_u = |h_u - h~_u| max_i |w_i| + |h~_u| max_i |w_i - w~_i| + rounding
+
+    (Cauchy-Schwarz).
+
+    Args:
+        weight_IH: float32, of all items.
+        bias_I: float32, of all items.
+        numbers_I: of the items that are multiplied, ascending; None: all.
+        precise: whether to do without bfloat16.
+        at_once: items that are multiplied at a time.
+        factor: what weights and bias are multiplied with first.
+    """
+
+    def __init__(
+        self,
+        weight_IH: Tensor,
+        bias_I: Tensor,
+        numbers_I: Tensor | None = None,
+        *,
+        precise: bool = False,
+        at_once: int | None = None,
+        factor: float = 1.0,
+    ) -> None:
+        """Prepare the items once."""
+        rough = not precise and multiplies_bfloat16(weight_IH.device)
+        self._kind = torch.bfloat16 if rough else torch.float32
+        self._device = weight_IH.device
+        self._room = Room(self._kind, weight_IH.device)
+        # (H + 3, I) weights, the bias as a sum of two numbers, and ones.
+        self._sample_HI = torch.empty(0)
+        self._weights = list[Tensor]()
+        self._error = 0.0
+        super().__init__(weight_IH, bias_I, numbers_I, at_once=at_once, factor=factor)
+
+    @property
+    def rounding(self) -> float:
+        """Relative error of a rough score's own format."""
+        return _ROUNDING_BF16 if self._kind == torch.bfloat16 else _ROUNDING_F32
+
+    def _prepare_sample(self, items: Iterator[ExactItems], n_items: int) -> None:
+        self._sample_HI = self._extended(items, n_items)
+
+    def _prepare(self, items: Iterator[ExactItems], n_items: int) -> None:
+        self._weights.append(self._extended(items, n_items))
+
+    def _extended(self, items: Iterator[ExactItems], n_items: int) -> Tensor:
+        n_hidden = self._n_hidden
+        weight_HI = torch.empty(n_hidden + 3, n_items, dtype=self._kind, device=self._device)
+        start = 0
+        for exact in items:
+            own = slice(start, start + len(exact.bias_I))
+            rough_IH, first_I = exact.weight_IH.to(self._kind), exact.bias_I.to(self._kind)
+            self._note(exact)
+            missing_IH = exact.weight_IH.double() - rough_IH.double()
+            errors = torch.linalg.vector_norm(missing_IH, dim=1)
+            self._error = max(self._error, float(errors.max()))
+            weight_HI[:n_hidden, own] = rough_IH.T
+            weight_HI[n_hidden, own] = first_I
+            weight_HI[n_hidden + 1, own] = exact.bias_I - first_I.float()
+            start = own.stop
+        weight_HI[n_hidden + 2] = 1.0
+        return weight_HI
+
+    def _products(self, hidden_BH: Tensor) -> Iterator[Tensor]:
+        rough_BH = hidden_BH.new_ones(len(hidden_BH), self._n_hidden + 3).to(self._kind)
+        rough_BH[:, :-3] = hidden_BH
+        rough_BH[:, -1] = 0.0
+        highest_B = (rough_BH @ self._sample_HI).amax(dim=1)
+        rough_BH[:, -1] = torch.nan_to_num(-highest_B, 0.0, 0.0, 0.0)
+        for weight_HI in self._weights:
+            buffer_BI = self._room.of(len(rough_BH), weight_HI.shape[1])
+            yield torch.mm(rough_BH, weight_HI, out=buffer_BI)
+
+    def _base(self, hidden_BH: Tensor) -> Tensor:
+        exact_BH, rough_BH = hidden_BH.double(), hidden_BH.to(self._kind).double()
+        length_B = torch.linalg.vector_norm(rough_BH, dim=1)
+        error_B = torch.linalg.vector_norm(exact_BH - rough_BH, dim=1)
+        # The last is the bias in two parts.
+        in_parts = self.rounding**2 * self._largest_bias
+        base_B: Tensor = error_B * self._longest + length_B * self._error + in_parts
+        return base_B
