@@ -5,6 +5,7 @@ Legend: B users in the block, I items.
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -46,12 +47,24 @@ def sparse_product(given: csr_array, matrix_II: csr_array, out_BI: Tensor | None
     return found_BI
 
 
-def csr_tensor(offsets: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
-    """Make torch's kind of sparse matrix, without a copy and without checks."""
+@cache
+def _hear_warnings() -> None:
+    """Hear in silence what PyTorch says once in a process; filters are no matter for threads."""
+    one = np.zeros(1, dtype=np.int32)
+    one.flags.writeable = False
     with warnings.catch_warnings():
         # PyTorch calls all of its CSR tensors a beta version.
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
-        return torch.sparse_csr_tensor(offsets, columns, values, size, check_invariants=False)
+        torch.sparse_csr_tensor([0, 0], [], [], (1, 1), check_invariants=False)
+        # Nothing is written to arrays that are lent to it.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        torch.from_numpy(one)
+
+
+def csr_tensor(offsets: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
+    """Make torch's kind of sparse matrix, without a copy and without checks."""
+    _hear_warnings()
+    return torch.sparse_csr_tensor(offsets, columns, values, size, check_invariants=False)
 
 
 def _by_mkl(given: csr_array, matrix_II: csr_array, found_BI: Tensor) -> None:
@@ -64,10 +77,8 @@ def _by_mkl(given: csr_array, matrix_II: csr_array, found_BI: Tensor) -> None:
 
 def _tensor(matrix: csr_array) -> Tensor:
     offsets, columns = (one.astype(np.int32, copy=False) for one in (matrix.indptr, matrix.indices))
-    with warnings.catch_warnings():
-        # Nothing is written to them.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        parts = tuple(torch.from_numpy(one) for one in (offsets, columns, matrix.data))
+    _hear_warnings()
+    parts = tuple(torch.from_numpy(one) for one in (offsets, columns, matrix.data))
     return csr_tensor(parts[0], parts[1], parts[2], matrix.shape)
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from recsys_vae.ranking import Made, Making, Ranker
 from recsys_vae.ranking.approximation import Recall
 from recsys_vae.scoring.changes import state_table
 from recsys_vae.scoring.histories import HistoryBlock
-from recsys_vae.scoring.overlap import Behind, read_ahead
+from recsys_vae.scoring.overlap import Behind, SideBySide, read_ahead
 from recsys_vae.scoring.tables import Form, list_table, long_table
 from recsys_vae.scoring.workplace import PartWriter, Workplace
 
@@ -146,8 +147,9 @@ def score_users(
         "users_per_part": result.users_per_part,
         **result.identity,
     }
-    with Workplace.open(result.out, identity) as place:
-        work = _Work(Ranker(model, result.k, making), result, place, may_be_empty=may_be_empty)
+    with Workplace.open(result.out, identity) as place, SideBySide() as sides:
+        ranker = Ranker(model, result.k, making)
+        work = _Work(ranker, result, place, sides, may_be_empty=may_be_empty)
         counts, n_parts = work.all_parts(read_ahead(iter(blocks)))
         if not counts.users and not may_be_empty:
             raise InputError("there is no user to score: give a history file with rows")
@@ -175,9 +177,15 @@ def score_users(
 
 class _Work:
     def __init__(
-        self, ranker: Ranker, result: Result, place: Workplace, *, may_be_empty: bool
+        self,
+        ranker: Ranker,
+        result: Result,
+        place: Workplace,
+        sides: SideBySide,
+        *,
+        may_be_empty: bool,
     ) -> None:
-        self._ranker, self._result, self._place = ranker, result, place
+        self._ranker, self._result, self._place, self._sides = ranker, result, place, sides
         self._may_be_empty = may_be_empty
         self._bar = tqdm(
             desc="score", unit="user", unit_scale=True, disable=None if result.progress else True
@@ -236,10 +244,8 @@ class _Work:
         counts, first = ScoreCounts(), ""
         with self._place.part(number) as writer, Behind() as behind:
             group = _Group(writer)
-            for block in part:
-                compared = not number and not counts.users
+            for block, made in self._made(part, compared=not number):
                 first = first or str(block.users[:1].tolist())
-                made = self._ranker.make(block.users, block.given, compared=compared)
                 counts.add(ScoreCounts.of(block, made))
                 behind.do(partial(self._write, group, block, made))
                 self.scored += len(block.users)
@@ -254,6 +260,16 @@ class _Work:
                 )
             writer.note({"first": first, "counts": asdict(counts)})
         return counts
+
+    def _made(
+        self, part: Iterator[HistoryBlock], *, compared: bool
+    ) -> Iterator[tuple[HistoryBlock, Made]]:
+        def make(block: HistoryBlock, *, compared: bool = False) -> Made:
+            return self._ranker.make(block.users, block.given, compared=compared)
+
+        # The first block prepares the ranker for all, alone.
+        yield from self._sides.make(partial(make, compared=compared), islice(part, 1))
+        yield from self._sides.make(make, part)
 
     def _write(self, group: "_Group", block: HistoryBlock, made: Made) -> None:
         items, lists = self._ranker.model.items, made.lists

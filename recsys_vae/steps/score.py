@@ -29,6 +29,7 @@ from recsys_vae.scoring.tables import Form
 from recsys_vae.scoring.workplace import MANIFEST, Workplace, check_out
 from recsys_vae.steps.lists import ListOptions, list_maker
 from recsys_vae.tracking.runs import step_run
+from recsys_vae.training.host import prepare_host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +147,7 @@ def score(options: ScoreOptions, say: Callable[[str], None] = lambda _line: None
             say=say,
             at_end=None if before is None else before.carry_forward,
         )
+        prepare_host()
         with _blocks(options, made.model.items, made.threshold) as blocks:
             if before is not None:
                 blocks = before.changed(blocks, options.users_per_block)

@@ -1,4 +1,4 @@
-"""Settings of the process that make training on a CPU fast without changing a result."""
+"""Settings of the process that make a CPU fast without changing a result."""
 
 import ctypes
 import os
@@ -70,7 +70,7 @@ def usual_threads() -> int:
 
 
 def prepare_host(threads: int | None = None) -> None:
-    """Set threads and allocator for training, once, before the model is built.
+    """Set threads and allocator for training or scoring, once, before the first of it.
 
     Args:
         threads: Threads per operation; by default `usual_threads`.

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.sparse import csr_array
 
 from recsys_vae.errors import InputError
 from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions
+from recsys_vae.models.mult_vae import MultVAE, MultVAEConfig
 from recsys_vae.scoring.batch import Result, score_users
 from recsys_vae.scoring.changes import Before
 from recsys_vae.scoring.histories import HistoryBlock, stored_blocks
@@ -102,6 +104,27 @@ def test_the_size_of_blocks_changes_no_byte(
 ) -> None:
     score_users(MODEL, blocks(size), result(tmp_path, form=form))
     assert files(tmp_path / "out") == unbroken
+
+
+def test_blocks_made_side_by_side_change_no_byte(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    dense = (rng.random((90, 700)) < rng.random((90, 1)) / 9).astype(np.float32)
+    given = Interactions(IdMap.of(range(90)), IdMap.of(range(700)), csr_array(dense))
+    model = MultVAE(MultVAEConfig(hidden=(32,), latent=8))
+    network = model.build(700, torch.Generator().manual_seed(0))
+    arrays = {name: value.numpy() for name, value in network.state_dict().items()}
+    model.restore(given.items, arrays)
+    usual, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            each = stored_blocks(given, model.items, users_per_block=5)
+            score_users(model, each, Result(out=tmp_path / str(threads), k=30, users_per_part=40))
+            found.append(files(tmp_path / str(threads)))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(usual)
+    assert found[0] == found[1]
 
 
 def test_the_size_of_parts_changes_no_list(form: Any, tmp_path: Path) -> None:
