@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recsys_vae.nn.precision import multiplies_bfloat16
 from recsys_vae.ranking.room import Room
-from recsys_vae.ranking.rough_product import ExactItems, RoughProduct
+from recsys_vae.ranking.rough_product import ExactItems, Multiplied, RoughProduct
 
 _ROUNDING_BF16: Final = 2.0**-8
 """Relative error of a number in bfloat16, rounded to the nearest."""
@@ -28,34 +28,21 @@ class FloatProduct(RoughProduct):
     (Cauchy-Schwarz).
 
     Args:
-        weight_IH: float32, of all items.
-        bias_I: float32, of all items.
-        numbers_I: of the items that are multiplied, ascending; None: all.
+        items: what users are multiplied by.
         precise: whether to do without bfloat16.
-        at_once: items that are multiplied at a time.
-        factor: what weights and bias are multiplied with first.
     """
 
-    def __init__(
-        self,
-        weight_IH: Tensor,
-        bias_I: Tensor,
-        numbers_I: Tensor | None = None,
-        *,
-        precise: bool = False,
-        at_once: int | None = None,
-        factor: float = 1.0,
-    ) -> None:
+    def __init__(self, items: Multiplied, *, precise: bool = False) -> None:
         """Prepare the items once."""
-        rough = not precise and multiplies_bfloat16(weight_IH.device)
+        self._device = items.weight_IH.device
+        rough = not precise and multiplies_bfloat16(self._device)
         self._kind = torch.bfloat16 if rough else torch.float32
-        self._device = weight_IH.device
-        self._room = Room(self._kind, weight_IH.device)
+        self._room = Room(self._kind, self._device)
         # (H + 3, I) weights, the bias as a sum of two numbers, and ones.
         self._sample_HI = torch.empty(0)
         self._weights = list[Tensor]()
         self._error = 0.0
-        super().__init__(weight_IH, bias_I, numbers_I, at_once=at_once, factor=factor)
+        super().__init__(items)
 
     @property
     def rounding(self) -> float:

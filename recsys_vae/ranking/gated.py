@@ -18,7 +18,7 @@ from recsys_vae.ranking.ordering import ordered, products
 from recsys_vae.ranking.room import Room
 from recsys_vae.ranking.rough import Contenders, Groups, contenders_of, maxima_of, members
 from recsys_vae.ranking.rough_choice import RoughChoice
-from recsys_vae.ranking.rough_product import RoughProduct
+from recsys_vae.ranking.rough_product import Multiplied, RoughProduct
 from recsys_vae.ranking.seen import Seen
 from recsys_vae.ranking.topn import (
     ItemRules,
@@ -76,9 +76,8 @@ class GatedShortlist:
         self._rules = rules or ItemRules()
         # Of all items: what may not stand in a list may still have the largest logit.
         # In bits, because 2^x costs a third of e^x.
-        self._rough = RoughChoice(
-            weight_IH, bias_I, precise=precise, at_once=len(bias_I), factor=_BITS
-        )
+        items = Multiplied(weight_IH, bias_I, at_once=len(bias_I), factor=_BITS)
+        self._rough = RoughChoice(items, precise=precise)
         self._numbers_I = torch.arange(len(bias_I), device=bias_I.device)
         device = bias_I.device
         self._path_room, self._near_room = Room(torch.float32, device), Room(torch.float32, device)

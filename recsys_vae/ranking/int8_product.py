@@ -12,7 +12,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from recsys_vae.ranking.rough_product import ExactItems, RoughProduct
+from recsys_vae.ranking.rough_product import ExactItems, Multiplied, RoughProduct
 
 _ROUNDING: Final = 2.0**-8
 """Relative error of a score in bfloat16, rounded to the nearest."""
@@ -113,23 +113,17 @@ class Int8Product(RoughProduct):
     by the same number.
     """
 
-    def __init__(
-        self,
-        weight_IH: Tensor,
-        bias_I: Tensor,
-        numbers_I: Tensor | None = None,
-        *,
-        at_once: int | None = None,
-        factor: float = 1.0,
-    ) -> None:
+    def __init__(self, items: Multiplied) -> None:
         """Prepare the items once."""
         generator = torch.Generator().manual_seed(_SEED)
-        drawn = torch.rand(2, weight_IH.shape[1], generator=generator, dtype=torch.float64) - 0.5
+        drawn = (
+            torch.rand(2, items.weight_IH.shape[1], generator=generator, dtype=torch.float64) - 0.5
+        )
         self._item_shift_H, self._user_shift_H = drawn.float()
         self._largest_step = 0.0
         self._sample: _Items | None = None
         self._items = list[_Items]()
-        super().__init__(weight_IH, bias_I, numbers_I, at_once=at_once, factor=factor)
+        super().__init__(items)
 
     @property
     def rounding(self) -> float:

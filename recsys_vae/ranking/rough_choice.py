@@ -12,7 +12,7 @@ from torch import Tensor
 from recsys_vae.ranking.float_product import FloatProduct
 from recsys_vae.ranking.int8_product import Int8Product, multiplies_int8
 from recsys_vae.ranking.rough import TooManyError
-from recsys_vae.ranking.rough_product import RoughProduct
+from recsys_vae.ranking.rough_product import Multiplied, RoughProduct
 
 T = TypeVar("T")
 
@@ -24,37 +24,17 @@ class RoughChoice:
     """Begins with the fastest product, and turns to a more exact one where that costs less.
 
     Args:
-        weight_IH: float32, of all items.
-        bias_I: float32, of all items.
-        numbers_I: of the items that are multiplied, ascending; None: all.
+        items: what users are multiplied by.
         precise: whether to do without bfloat16 and whole numbers of eight bits.
-        at_once: items that are multiplied at a time.
-        factor: what weights and bias are multiplied with first.
-
     """
 
-    def __init__(
-        self,
-        weight_IH: Tensor,
-        bias_I: Tensor,
-        numbers_I: Tensor | None = None,
-        *,
-        precise: bool = False,
-        at_once: int | None = None,
-        factor: float = 1.0,
-    ) -> None:
+    def __init__(self, items: Multiplied, *, precise: bool = False) -> None:
         """Prepare the items once."""
-
-        def exacter() -> RoughProduct:
-            items = (weight_IH, bias_I, numbers_I)
-            return FloatProduct(*items, precise=precise, at_once=at_once, factor=factor)
-
-        self._n_items, self._make_exact, self._lock = len(bias_I), exacter, Lock()
+        self._items, self._precise, self._lock = items, precise, Lock()
         self._coarse: Int8Product | None = None
         self._exact: RoughProduct | None = None
-        if not precise and multiplies_int8(weight_IH.device, weight_IH.shape[1]):
-            items = (weight_IH, bias_I, numbers_I)
-            self._coarse = Int8Product(*items, at_once=at_once, factor=factor)
+        if not precise and multiplies_int8(items.weight_IH.device, items.weight_IH.shape[1]):
+            self._coarse = Int8Product(items)
 
     def tried(self, hidden_BH: Tensor, k: int, how: Callable[[RoughProduct, int | None], T]) -> T:
         """Do something with the product that suits a block of users.
@@ -69,7 +49,7 @@ class RoughChoice:
         coarse = self._coarse
         if coarse is not None and coarse.fits(hidden_BH):
             try:
-                return how(coarse, len(hidden_BH) * (k + self._n_items // _WORTH_IT))
+                return how(coarse, len(hidden_BH) * (k + len(self._items.bias_I) // _WORTH_IT))
             except TooManyError:
                 self._coarse = None
         return how(self.exact, None)
@@ -79,5 +59,5 @@ class RoughChoice:
         """The most exact product that there is, made when it is first asked for."""
         with self._lock:
             if self._exact is None:
-                self._exact = self._make_exact()
+                self._exact = FloatProduct(self._items, precise=self._precise)
             return self._exact

@@ -33,6 +33,25 @@ class ExactItems:
     bias_I: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Multiplied:
+    """What users are multiplied by.
+
+    Attributes:
+        weight_IH: float32, of all items.
+        bias_I: float32, of all items.
+        numbers_I: of the items that are multiplied, ascending; None: all.
+        at_once: items that are multiplied at a time; None: as many as are usually held.
+        factor: what weights and bias are multiplied with first.
+    """
+
+    weight_IH: Tensor
+    bias_I: Tensor
+    numbers_I: Tensor | None = None
+    at_once: int | None = None
+    factor: float = 1.0
+
+
 class RoughProduct(ABC):
     """Products s_ui = h_u . w_i + b_i in numbers of few bits, with a bound of their error.
 
@@ -40,23 +59,12 @@ class RoughProduct(ABC):
     brings a user's largest near 0, which changes the order of nobody's items.
 
     Args:
-        weight_IH: float32, of all items.
-        bias_I: float32, of all items.
-        numbers_I: of the items that are multiplied, ascending; None: all.
-        at_once: items that are multiplied at a time.
-        factor: what weights and bias are multiplied with first.
+        items: what users are multiplied by.
     """
 
-    def __init__(
-        self,
-        weight_IH: Tensor,
-        bias_I: Tensor,
-        numbers_I: Tensor | None = None,
-        *,
-        at_once: int | None = None,
-        factor: float = 1.0,
-    ) -> None:
+    def __init__(self, items: Multiplied) -> None:
         """Prepare the items once."""
+        weight_IH, bias_I, numbers_I = items.weight_IH, items.bias_I, items.numbers_I
         check_finite(weight_IH)
         check_finite(bias_I[None])
         if numbers_I is None:
@@ -67,11 +75,11 @@ class RoughProduct(ABC):
         def exact(part_I: Tensor) -> Iterator[ExactItems]:
             # Some at a time: nothing but the rough weights is kept, and exact ones are large.
             for own_I in part_I.split(ITEMS_AT_ONCE):
-                yield ExactItems(weight_IH[own_I] * factor, bias_I[own_I] * factor)
+                yield ExactItems(weight_IH[own_I] * items.factor, bias_I[own_I] * items.factor)
 
         foremost_S = torch.topk(bias_I[numbers_I], min(_SAMPLE, len(numbers_I))).indices
         self._prepare_sample(exact(numbers_I[foremost_S]), len(foremost_S))
-        self._numbers = numbers_I.split(at_once or ITEMS_AT_ONCE)
+        self._numbers = numbers_I.split(items.at_once or ITEMS_AT_ONCE)
         for part_I in self._numbers:
             self._prepare(exact(part_I), len(part_I))
 

@@ -15,7 +15,7 @@ from recsys_vae.nn.linear_scores import LinearScores
 from recsys_vae.ranking.ordering import ordered, products
 from recsys_vae.ranking.rough import Contenders, Groups, contenders_of
 from recsys_vae.ranking.rough_choice import RoughChoice
-from recsys_vae.ranking.rough_product import ITEMS_AT_ONCE, RoughProduct
+from recsys_vae.ranking.rough_product import ITEMS_AT_ONCE, Multiplied, RoughProduct
 from recsys_vae.ranking.seen import Seen
 from recsys_vae.ranking.topn import ItemRules, TopN, check_finite, check_length, joined, rows_from
 
@@ -57,7 +57,7 @@ class Shortlist:
         if self._rules.permitted_I is not None:
             permitted_I = torch.from_numpy(self._rules.permitted_I)
             numbers_I = permitted_I.nonzero().flatten().to(bias_I.device)
-        self._rough = RoughChoice(weight_IH, bias_I, numbers_I, precise=precise)
+        self._rough = RoughChoice(Multiplied(weight_IH, bias_I, numbers_I), precise=precise)
 
     def rank(self, users: LinearScores, given: csr_array, k: int) -> TopN:
         """Rank the items for a block of users.

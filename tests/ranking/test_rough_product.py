@@ -15,7 +15,7 @@ from recsys_vae.ranking.float_product import FloatProduct
 from recsys_vae.ranking.int8_product import Int8Product, multiplies_int8
 from recsys_vae.ranking.rough import TooManyError
 from recsys_vae.ranking.rough_choice import RoughChoice
-from recsys_vae.ranking.rough_product import RoughProduct
+from recsys_vae.ranking.rough_product import Multiplied, RoughProduct
 
 Make = Callable[..., RoughProduct]
 needs_int8 = pytest.mark.skipif(
@@ -24,9 +24,9 @@ needs_int8 = pytest.mark.skipif(
 )
 
 
-def precise(*items: torch.Tensor) -> RoughProduct:
+def precise(items: Multiplied) -> RoughProduct:
     """Make products in float32."""
-    return FloatProduct(*items, precise=True)
+    return FloatProduct(items, precise=True)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_rough_scores_are_moved_and_err_by_no_more_than_the_bound(
     bias_I += data.draw(st.sampled_from([0.0, -3e3, 50.0]))
     hidden_BH = torch.tanh(torch.randn(n_users, width, generator=generator))
     hidden_BH *= data.draw(st.sampled_from([0.0, 1e-3, 1.0, 40.0]))
-    rough = make(weight_IH, bias_I)
+    rough = make(Multiplied(weight_IH, bias_I))
     ((_, found_BI),) = rough.chunks(hidden_BH)
     found_BI = found_BI.double()
     exact_BI = hidden_BH.double() @ weight_IH.double().T + bias_I.double()
@@ -71,7 +71,7 @@ def test_the_error_of_whole_numbers_has_the_spread_that_dither_gives_it() -> Non
     # Weights on a grid, for which rounding to the nearest would err in step.
     weight_IH = torch.randint(-3, 4, (4_000, 64), generator=generator) / 3.0
     hidden_BH = torch.randint(-1, 2, (300, 64), generator=generator).float()
-    rough = Int8Product(weight_IH, torch.zeros(4_000))
+    rough = Int8Product(Multiplied(weight_IH, torch.zeros(4_000)))
     ((_, found_BI),) = rough.chunks(hidden_BH)
     error_BI = found_BI.double() - hidden_BH.double() @ weight_IH.double().T
     error_BI -= error_BI.mean()
@@ -91,7 +91,7 @@ def test_the_error_of_whole_numbers_has_the_spread_that_dither_gives_it() -> Non
 def test_a_product_that_finds_too_many_candidates_gives_way_to_a_more_exact_one() -> None:
     generator = torch.Generator().manual_seed(5)
     weight_IH, hidden_BH = torch.randn(6_400, 4, generator=generator), torch.ones(10, 4)
-    choice, asked = RoughChoice(weight_IH, torch.zeros(6_400)), list[int | None]()
+    choice, asked = RoughChoice(Multiplied(weight_IH, torch.zeros(6_400))), list[int | None]()
 
     def costly(rough: RoughProduct, most: int | None) -> str:
         asked.append(most)
@@ -107,7 +107,7 @@ def test_a_product_that_finds_too_many_candidates_gives_way_to_a_more_exact_one(
 
 @needs_int8
 def test_numbers_near_the_end_of_float32_are_left_to_the_more_exact_product() -> None:
-    choice = RoughChoice(torch.ones(3, 4), torch.zeros(3))
+    choice = RoughChoice(Multiplied(torch.ones(3, 4), torch.zeros(3)))
     for size, name in ((1e31, "FloatProduct"), (1e3, "Int8Product")):
         hidden_BH = torch.full((2, 4), size)
         assert choice.tried(hidden_BH, 1, lambda rough, _most: type(rough).__name__) == name
@@ -117,7 +117,7 @@ def test_numbers_near_the_end_of_float32_are_left_to_the_more_exact_product() ->
 @pytest.mark.parametrize("larger", [30.0, 1e6, 1e20])
 def test_a_user_of_other_size_makes_nobody_elses_scores_less_exact(larger: float) -> None:
     generator = torch.Generator().manual_seed(6)
-    rough = Int8Product(torch.randn(500, 16, generator=generator), torch.zeros(500))
+    rough = Int8Product(Multiplied(torch.randn(500, 16, generator=generator), torch.zeros(500)))
     hidden_BH = torch.tanh(torch.randn(9, 16, generator=generator))
     alone_B = rough.base(hidden_BH)
     hidden_BH[4] *= larger
@@ -135,7 +135,7 @@ def test_without_instructions_for_whole_numbers_products_are_those_of_floats(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(rough_choice, "multiplies_int8", lambda _device, _n_hidden: False)
-    choice, hidden_BH = RoughChoice(torch.ones(3, 2), torch.zeros(3)), torch.ones(1, 2)
+    choice, hidden_BH = RoughChoice(Multiplied(torch.ones(3, 2), torch.zeros(3))), torch.ones(1, 2)
     found = choice.tried(hidden_BH, 1, lambda rough, most: (type(rough).__name__, most))
     assert found == ("FloatProduct", None)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
@@ -153,9 +153,9 @@ def test_weights_are_prepared_some_items_at_a_time_with_a_factor_and_none_is_kep
     weight_IH = torch.randn(70, 9, generator=generator)
     bias_I = torch.randn(70, generator=generator)
     hidden_BH = torch.randn(4, 9, generator=generator)
-    whole = make(weight_IH * 1.5, bias_I * 1.5)
+    whole = make(Multiplied(weight_IH * 1.5, bias_I * 1.5))
     monkeypatch.setattr(rough_product, "ITEMS_AT_ONCE", 32)
-    parts = make(weight_IH, bias_I, at_once=70, factor=1.5)
+    parts = make(Multiplied(weight_IH, bias_I, at_once=70, factor=1.5))
     ((numbers_I, found_BI),) = parts.chunks(hidden_BH)
     ((_, expected_BI),) = whole.chunks(hidden_BH)
     assert numbers_I.tolist() == list(range(70))
