@@ -11,11 +11,10 @@ from torch import Tensor
 
 from recsys_vae.nn.precision import multiplies_bfloat16
 from recsys_vae.ranking.room import Room
-from recsys_vae.ranking.rough_product import ExactItems, Multiplied, RoughProduct
+from recsys_vae.ranking.rough_product import ROUNDING_F32, ExactItems, Multiplied, RoughProduct
 
 _ROUNDING_BF16: Final = 2.0**-8
 """Relative error of a number in bfloat16, rounded to the nearest."""
-_ROUNDING_F32: Final = 2.0**-23
 
 
 class FloatProduct(RoughProduct):
@@ -47,7 +46,7 @@ class FloatProduct(RoughProduct):
     @property
     def rounding(self) -> float:
         """Relative error of a rough score's own format."""
-        return _ROUNDING_BF16 if self._kind == torch.bfloat16 else _ROUNDING_F32
+        return _ROUNDING_BF16 if self._kind == torch.bfloat16 else ROUNDING_F32
 
     def _prepare_sample(self, items: Iterator[ExactItems], n_items: int) -> None:
         self._sample_HI = self._extended(items, n_items)

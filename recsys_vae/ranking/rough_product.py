@@ -15,7 +15,8 @@ from recsys_vae.ranking.topn import check_finite
 
 ITEMS_AT_ONCE: Final = 1 << 15
 """Columns of the rough product that are held for a block where the user of it does not say."""
-_ROUNDING_F32: Final = 2.0**-23
+ROUNDING_F32: Final = 2.0**-23
+"""Relative error of a number in float32: twice what rounding to the nearest can do."""
 _SAMPLE: Final = 256
 """Items by which a user's largest score is guessed: those of the largest bias."""
 
@@ -144,7 +145,7 @@ class RoughProduct(ABC):
         length_B = torch.linalg.vector_norm(hidden_BH.double(), dim=1)
         # Sums in float32, of any order, of terms that add up to a score, and less one that is as
         # large at most. Rough numbers may be longer by a hundredth.
-        summed = 2.1 * (self._n_hidden + 5) * _ROUNDING_F32
+        summed = 2.1 * (self._n_hidden + 5) * ROUNDING_F32
         bound_B = self._base(hidden_BH) + summed * (length_B * self._longest + self._largest_bias)
         base_B: Tensor = bound_B.float()
         return base_B
