@@ -2,6 +2,7 @@
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +22,7 @@ from recsys_vae.scoring.spark.session import (
     SparkOptions,
     scoring_settings,
     spark_session,
+    start_workers,
     told_by_spark,
 )
 from recsys_vae.scoring.spark.storage import Storage, fingerprint
@@ -98,38 +100,44 @@ def score_on_spark(options: SparkScoreOptions) -> ScoreCounts:
         size = sum(one.size for one in histories.files)
         with (
             scoring_settings(session, options.spark, size),
-            spark_answers(session, model, folder, settings) as answer,
-            out.made_new(CONTENTS) as fresh,
+            ThreadPoolExecutor(2, "ahead") as ahead,
             told_by_spark(options.histories),
         ):
-            counts = write_lists(
-                histories.by_user(model.items.kind),
-                answer,
-                fresh.path,
-                k=options.k,
-                form=options.form,
-            )
-            seconds = time.perf_counter() - started
-            manifest = {
-                "version": __version__,
-                "engine": "spark",
-                "spark_version": session.version,
-                "spark_master": session.conf.get("spark.master", None),
-                "model": model.name,
-                "items_fingerprint": model.items.fingerprint,
-                "form": options.form,
-                "parts": len(fresh.files()),
-                "model_uri": options.model,
-                "histories_path": options.histories,
-                "model_fingerprint": model_fingerprint(folder),
-                "threshold": threshold,
-                **settings,
-                "histories": fingerprint(histories.files),
-                "counts": asdict(counts),
-                "seconds": round(seconds, 3),
-                "users_per_second": round(counts.users / seconds, 1),
-            }
-            fresh.write_json(MANIFEST, manifest)
+            # Three things that do not need each other: workers, the query and the packed model.
+            ahead.submit(start_workers, session)
+            grouped = ahead.submit(histories.by_user, model.items.kind)
+            with (
+                spark_answers(session, model, folder, settings) as answer,
+                out.made_new(CONTENTS) as fresh,
+            ):
+                counts = write_lists(
+                    grouped.result(),
+                    answer,
+                    fresh.path,
+                    k=options.k,
+                    form=options.form,
+                )
+                seconds = time.perf_counter() - started
+                manifest = {
+                    "version": __version__,
+                    "engine": "spark",
+                    "spark_version": session.version,
+                    "spark_master": session.conf.get("spark.master", None),
+                    "model": model.name,
+                    "items_fingerprint": model.items.fingerprint,
+                    "form": options.form,
+                    "parts": len(fresh.files()),
+                    "model_uri": options.model,
+                    "histories_path": options.histories,
+                    "model_fingerprint": model_fingerprint(folder),
+                    "threshold": threshold,
+                    **settings,
+                    "histories": fingerprint(histories.files),
+                    "counts": asdict(counts),
+                    "seconds": round(seconds, 3),
+                    "users_per_second": round(counts.users / seconds, 1),
+                }
+                fresh.write_json(MANIFEST, manifest)
         run.params("score", {"model": options.model, "k": options.k, "engine": "spark"})
         run.metrics({"users": counts.users, "rows": counts.rows})
         with TemporaryDirectory() as scratch:

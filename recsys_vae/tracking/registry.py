@@ -48,6 +48,7 @@ _PARAMS: Final = ParamSchema(
         ParamSpec("allow", DataType.string, [], shape=(-1,)),
         ParamSpec("block", DataType.string, [], shape=(-1,)),
         ParamSpec("count_known", DataType.boolean, False),
+        ParamSpec("as_numbers", DataType.boolean, False),
     ]
 )
 
@@ -106,7 +107,9 @@ def pack_model(model: Recommender, folder: Path, out: Path) -> None:
         out: the folder to make.
     """
     signature = ModelSignature(params=_PARAMS)
-    mlflow.pyfunc.save_model(path=str(out), signature=signature, **_pyfunc_of(model, folder))
+    # Without requirements: MLflow would compare them again with what is installed at each load.
+    pyfunc = _pyfunc_of(model, folder) | {"pip_requirements": []}
+    mlflow.pyfunc.save_model(path=str(out), signature=signature, **pyfunc)
 
 
 def _pyfunc_of(model: Recommender, folder: Path) -> dict[str, Any]:

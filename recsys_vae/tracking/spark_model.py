@@ -11,6 +11,7 @@ from typing import Any
 import mlflow
 
 from recsys_vae.models.base import Recommender
+from recsys_vae.tracking.answer import can_be_numbers
 from recsys_vae.tracking.registry import pack_model
 
 
@@ -31,10 +32,12 @@ def spark_answers(
 
     Yields:
         From a column of structs with an array `history` of item ids to one of structs `items`,
-        `scores` (float32) and `known`, how many items of the history the model knows; usable
-        within the block.
+        `scores` (float32) and `known`, how many items of the history the model knows; where float64
+        holds the ids, to one of arrays of it, as `numbers_of` makes them. Usable within the block.
     """
+    numbers = can_be_numbers(model.items)
     kind = "bigint" if model.items.kind == "integer" else "string"
+    lists = f"struct<items:array<{kind}>,scores:array<float>,known:int>"
     with TemporaryDirectory(prefix="recsys-vae-") as scratch:
         packed = Path(scratch) / "model"
         with _few_words():
@@ -43,8 +46,8 @@ def spark_answers(
                 session,
                 str(packed),
                 env_manager="local",
-                result_type=f"struct<items:array<{kind}>,scores:array<float>,known:int>",
-                params={**params, "count_known": True},
+                result_type="array<double>" if numbers else lists,
+                params={**params, "as_numbers" if numbers else "count_known": True},
             )
         yield answer
 

@@ -54,6 +54,8 @@ def rows(kind: str) -> pd.DataFrame:
     frame = pd.concat([pd.DataFrame(drawn), pd.DataFrame(more, columns=list(drawn))])
     frame = frame.sample(frac=1, random_state=1).reset_index(drop=True)
     frame.loc[rng.choice(len(frame), 20, replace=False), "rating"] = np.nan
+    if kind == "large":
+        frame["item"] += 2**53  # float64 does not hold every other one
     if kind == "string":
         frame["user"] = frame["user"].map("Müller {:02d}".format)
         frame["item"] = frame["item"].map('item "{:02d}", new'.format)
@@ -92,7 +94,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Ite
     folder = tmp_path_factory.mktemp("spark")
     with tracking_store(folder, empty_database):
         settings = {"hidden": [16], "latent": 4, "training": {"epochs": 1}}
-        for kind in ("integer", "string"):
+        for kind in ("integer", "string", "large"):
             known = rows(kind).query("rating > 2.5")
             order = np.unique(known["item"])[:N_ITEMS]
             train = Interactions.from_frame(known[known["item"].isin(order)][["user", "item"]])
@@ -186,6 +188,34 @@ class TestOnTwoCores:
         assert names
         assert all(name.startswith("part-") and name.endswith(".parquet") for name in names)
         assert sorted(one.name for one in tmp_path.iterdir()) == ["local", "spark"]
+
+    @pytest.mark.parametrize("form", ["long", "list"])
+    def test_ids_that_are_no_floats_come_back_as_they_are(
+        self, form: str, place: Place, session: Any, tmp_path: Path
+    ) -> None:
+        histories = place.write("large-rows", "large")
+        both(place, histories, "large", tmp_path, form=form)
+        column = "item" if form == "long" else "items"
+        shown = np.hstack([*pd.read_parquet(tmp_path / "spark")[column]])
+        assert (shown >= 2**53).all()
+        assert (shown % 2 == 1).any()
+
+    def test_workers_come_of_a_daemon_that_has_the_libraries(self, session: Any) -> None:
+        def told(_: int) -> tuple[int, list[str], bool, list[str]]:
+            import gc
+            import sys
+
+            kept = [name for name in sys.modules if name.startswith("recsys_vae")]
+            command = Path(f"/proc/{os.getppid()}/cmdline")
+            words = command.read_text().split("\0") if command.exists() else []
+            return gc.get_freeze_count(), words, "torch" in sys.modules, kept
+
+        frozen, words, torch, kept = session.sparkContext.parallelize([0], 1).map(told).first()
+        assert frozen > 10_000
+        assert torch
+        # The code of the model's own version is imported, not that of the daemon.
+        assert kept == []
+        assert not words or "recsys_vae.scoring.spark.daemon" in words
 
     def test_the_spread_of_the_rows_changes_no_list(
         self, place: Place, session: Any, tmp_path: Path

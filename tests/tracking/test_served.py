@@ -210,7 +210,7 @@ class _Laws:
     def test_it_says_what_goes_in_and_out(self, served: Served) -> None:
         metadata = served.pyfunc.metadata
         assert [param.name for param in metadata.signature.params] == [
-            "k", "mask_seen", "allow", "block", "count_known",
+            "k", "mask_seen", "allow", "block", "count_known", "as_numbers",
         ]  # fmt: skip
         assert metadata.signature.inputs.input_names() == ["history"]
         assert metadata.signature.outputs.input_names() == ["items", "scores"]
@@ -244,6 +244,25 @@ class TestIntegerIds(_Laws):
         train = Interactions.from_frame(frame.assign(item=frame["item"] + 100))
         yield from _serve(train, tmp_path_factory.mktemp("integers"), empty_database)
 
+    def test_as_numbers_it_says_the_same(self, served: Served) -> None:
+        # The third knows so much that its list is short.
+        histories = [self.ids[:3], [], self.ids[:20], [self.unknown]]
+        frame, params = pd.DataFrame({"history": histories}), {"k": 6, "count_known": True}
+        lists = served.pyfunc.predict(frame, params=params)
+        numbers = served.pyfunc.predict(frame, params={"k": 6, "as_numbers": True}).to_numpy()
+        assert numbers.shape == (4, 2 + 2 * 6)
+        assert numbers.dtype == np.float64
+        assert numbers[:, 0].tolist() == lists["known"].tolist()
+        assert numbers[:, 1].tolist() == [6, 6, 4, 6]
+        for row, (items, scores) in enumerate(zip(lists["items"], lists["scores"], strict=True)):
+            length = len(items)
+            assert numbers[row, 2 : 2 + length].tolist() == items
+            assert numbers[row, 8 : 8 + length].tolist() == scores
+            assert not numbers[row, 2 + length : 8].any()
+            assert not numbers[row, 8 + length :].any()
+        none = served.pyfunc.predict(frame.head(0), params={"as_numbers": True})
+        assert none.shape == (0, 2)
+
 
 class TestStringIds(_Laws):
     ids: ClassVar = [f"Übung {number:02d}" for number in range(24)]
@@ -260,6 +279,11 @@ class TestStringIds(_Laws):
         names = frame["item"].map("Übung {:02d}".format)
         train = Interactions.from_frame(frame.assign(item=names))
         yield from _serve(train, tmp_path_factory.mktemp("strings"), empty_database)
+
+    def test_names_are_no_numbers(self, served: Served) -> None:
+        frame = pd.DataFrame({"history": [self.ids[:1]]})
+        with pytest.raises(MlflowException, match=r"no integers within 2\^53: leave it out"):
+            served.pyfunc.predict(frame, params={"as_numbers": True})
 
     def test_half_a_surrogate_pair_is_refused(self, served: Served) -> None:
         with pytest.raises(MlflowException, match="an id that is no text") as refused:

@@ -209,20 +209,28 @@ class SparkHistories:
                 f.lit(0).alias("below"),
                 f.sum(f.size("all") - f.size("kept")).alias("misspelt"),
             )
-        above = self._above(columns.get(RATING), name, text=text)
-        rows = frame.select(who.alias("user"), taken(item).alias("item"), above.alias("above"))
-        misspelt = f.col("above") & f.col("item").isNull()
+        # What cannot happen is not counted: each sum is paid for at every row.
+        one, none = taken(item).alias("item"), f.lit(0)
+        if RATING in columns:
+            above = self._above(columns[RATING], name, text=text)
+            rows = frame.select(who.alias("user"), one, above.alias("above"))
+            below = f.sum((~f.col("above")).cast("int"))
+            misspelt = f.col("above") & f.col("item").isNull()
+            history = f.when(f.col("above"), f.col("item"))
+        else:
+            rows, below = frame.select(who.alias("user"), one), none
+            misspelt, history = f.col("item").isNull(), f.col("item")
+        can_be = textual and items != "string"
+        misspelt = f.sum(misspelt.cast("int")) if can_be else none
         return rows.groupBy("user").agg(
-            f.collect_list(f.when(f.col("above"), f.col("item"))).alias("history"),
-            f.sum((~f.col("above")).cast("int")).alias("below"),
-            f.sum(misspelt.cast("int")).alias("misspelt"),
+            f.collect_list(history).alias("history"),
+            below.alias("below"),
+            misspelt.alias("misspelt"),
         )
 
-    def _above(self, rating: str | None, name: str, *, text: bool) -> "Column":
+    def _above(self, rating: str, name: str, *, text: bool) -> "Column":
         from pyspark.sql import functions as f
 
-        if rating is None:
-            return f.lit(True)
         column = _quoted(rating)
         number = column.try_cast("double")
         if text:

@@ -1,7 +1,8 @@
 """Everybody's list, made by Spark's workers and written by them as Parquet."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 from recsys_vae.errors import InputError
 from recsys_vae.scoring.batch import ScoreCounts
@@ -39,7 +40,8 @@ def write_lists(
 
     counted = Observation("score")
     answered = histories.select("*", answer(f.struct("history")).alias("answer"))
-    length, known = f.size("answer.items"), f.col("answer.known")
+    places = _Places.of(answered)
+    length, known = places.length, places.known
     unknown = f.size("history") - known + f.col("misspelt")
     watched = answered.observe(
         counted,
@@ -50,7 +52,7 @@ def write_lists(
         f.sum(unknown.cast("bigint")).alias("unknown_items"),
         f.sum("below").alias("below_threshold"),
     )
-    lists = _long(watched) if form == "long" else _list(watched, k)
+    lists = places.long(watched) if form == "long" else places.list(watched, k)
     lists.write.parquet(folder)
     counts = ScoreCounts()
     for name, value in counted.get.items():
@@ -65,21 +67,62 @@ def write_lists(
     return counts
 
 
-def _long(answered: "DataFrame") -> "DataFrame":
-    from pyspark.sql import functions as f
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where in the column `answer` things stand.
 
-    pairs = f.arrays_zip("answer.items", "answer.scores")
-    return answered.select("user", f.posexplode(pairs).alias("place", "one")).select(
-        "user",
-        (f.col("place") + 1).alias("rank"),
-        f.col("one.items").alias("item"),
-        f.col("one.scores").alias("score"),
-    )
+    Attributes:
+        known: items of the history that the model knows.
+        length: of the list.
+        items: array of `length` ids.
+        scores: array of `length`, float.
+        item: the id at `place`, counted from 0.
+        score: its score.
+    """
 
+    known: "Column"
+    length: "Column"
+    items: "Column"
+    scores: "Column"
+    item: "Column"
+    score: "Column"
 
-def _list(answered: "DataFrame", k: int) -> "DataFrame":
-    from pyspark.sql import functions as f
+    @classmethod
+    def of(cls, answered: "DataFrame") -> Self:
+        from pyspark.sql import functions as f
+        from pyspark.sql.types import ArrayType
 
-    short = f.when(f.size("answer.items") < k, SHORT)
-    note = f.when(f.col("answer.known") == 0, NO_HISTORY).otherwise(short)
-    return answered.select("user", "answer.items", "answer.scores", note.alias("note"))
+        answer, place = f.col("answer"), f.col("place")
+        if not isinstance(answered.schema["answer"].dataType, ArrayType):
+            items, scores = answer["items"], answer["scores"]
+            return cls(answer["known"], f.size(items), items, scores, items[place], scores[place])
+        # known, length, k items, k scores
+        known, length = answer[0].cast("int"), answer[1].cast("int")
+        k = ((f.size(answer) - 2) / 2).cast("int")
+        return cls(
+            known,
+            length,
+            f.slice(answer, 3, length).cast("array<bigint>"),
+            f.slice(answer, 3 + k, length).cast("array<float>"),
+            answer[2 + place].cast("bigint"),
+            answer[2 + k + place].cast("float"),
+        )
+
+    def long(self, answered: "DataFrame") -> "DataFrame":
+        """Give a row a place. Only the places are spread: a pair would be an object each."""
+        from pyspark.sql import functions as f
+
+        places = f.when(self.length > 0, f.sequence(f.lit(0), self.length - 1))
+        spread = answered.select("user", f.explode(places).alias("place"), "answer")
+        rank = f.col("place") + 1
+        item, score = self.item.alias("item"), self.score.alias("score")
+        return spread.select("user", rank.alias("rank"), item, score)
+
+    def list(self, answered: "DataFrame", k: int) -> "DataFrame":
+        """Give a row a user."""
+        from pyspark.sql import functions as f
+
+        short = f.when(self.length < k, SHORT)
+        note = f.when(self.known == 0, NO_HISTORY).otherwise(short)
+        items, scores = self.items.alias("items"), self.scores.alias("scores")
+        return answered.select("user", items, scores, note.alias("note"))
