@@ -10,6 +10,8 @@ import importlib
 import sys
 from typing import Final
 
+import recsys_vae
+
 _LIBRARIES: Final = ("mlflow.pyfunc", "pyspark.worker", "scipy.sparse", "torch")
 
 
@@ -17,9 +19,8 @@ def main() -> None:
     """Import, then fork workers for as long as Spark asks for them."""
     for name in _LIBRARIES:
         importlib.import_module(name)
-    for name in [
-        one for one in sys.modules if one.partition(".")[0] == __package__.partition(".")[0]
-    ]:
+    ours = recsys_vae.__name__
+    for name in [one for one in sys.modules if one == ours or one.startswith(f"{ours}.")]:
         del sys.modules[name]
     # Workers forget what folders and archives hold, and would read the archives' lists again.
     sys.path_importer_cache.clear()
