@@ -11,7 +11,13 @@ from torch import Tensor
 
 from recsys_vae.nn.precision import multiplies_bfloat16
 from recsys_vae.ranking.room import Room
-from recsys_vae.ranking.rough_product import ROUNDING_F32, ExactItems, Multiplied, RoughProduct
+from recsys_vae.ranking.rough_product import (
+    ROUNDING_F32,
+    ExactItems,
+    Multiplied,
+    Prepared,
+    RoughProduct,
+)
 
 _ROUNDING_BF16: Final = 2.0**-8
 """Relative error of a number in bfloat16, rounded to the nearest."""
@@ -72,21 +78,25 @@ class FloatProduct(RoughProduct):
         weight_HI[n_hidden + 2] = 1.0
         return weight_HI
 
-    def _products(self, hidden_BH: Tensor) -> Iterator[Tensor]:
+    def _users(self, hidden_BH: Tensor) -> Prepared:
         rough_BH = hidden_BH.new_ones(len(hidden_BH), self._n_hidden + 3).to(self._kind)
         rough_BH[:, :-3] = hidden_BH
         rough_BH[:, -1] = 0.0
         highest_B = (rough_BH @ self._sample_HI).amax(dim=1)
-        rough_BH[:, -1] = torch.nan_to_num(-highest_B, 0.0, 0.0, 0.0)
+        moved_B = torch.nan_to_num(-highest_B, 0.0, 0.0, 0.0)
+        rough_BH[:, -1] = moved_B
+        error_B = self._bound(hidden_BH.double(), rough_BH[:, :-3].double())
+        return Prepared(error_B, moved_B.double(), self._products(rough_BH))
+
+    def _products(self, rough_BH: Tensor) -> Iterator[Tensor]:
         for weight_HI in self._weights:
             buffer_BI = self._room.of(len(rough_BH), weight_HI.shape[1])
             yield torch.mm(rough_BH, weight_HI, out=buffer_BI)
 
-    def _base(self, hidden_BH: Tensor) -> Tensor:
-        exact_BH, rough_BH = hidden_BH.double(), hidden_BH.to(self._kind).double()
+    def _bound(self, exact_BH: Tensor, rough_BH: Tensor) -> Tensor:
         length_B = torch.linalg.vector_norm(rough_BH, dim=1)
         error_B = torch.linalg.vector_norm(exact_BH - rough_BH, dim=1)
         # The last is the bias in two parts.
         in_parts = self.rounding**2 * self._largest_bias
-        base_B: Tensor = error_B * self._longest + length_B * self._error + in_parts
-        return base_B
+        bound_B: Tensor = error_B * self._longest + length_B * self._error + in_parts
+        return bound_B

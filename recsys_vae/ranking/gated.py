@@ -46,15 +46,16 @@ class GatedShortlist:
 
     With E_u the bound of the error of the largest rough logit m~_u, and e the growth of that bound
     with the size of a logit (`RoughProduct`), l_ui is within E_u + e d_ui of l~_ui where d_ui is
-    how far l~_ui lies below m~_u, and max_j l_uj is within E_u of m~_u. Let
+    how far l~_ui lies below m~_u. What may have the largest logit is scored in float32 first, one
+    or two items of a user mostly, so that L_u = max_j l_uj is known. Let
 
-        r_ui = p_ui + g exp(2 E_u - d_ui)
+        r_ui = p_ui + g exp(l~_ui + E_u - L_u),    q_u = g exp(m~_u + E_u - L_u)
 
-    As d exp(-d) is at most 1 / exp(1), s_ui is at most r_ui + c_u with c_u = e g exp(2 E_u - 1),
-    and at least r_ui - (1 - exp(-4 E_u)) (r_ui - p_ui) - c_u. So the K-th largest r of a user, less
-    that, is no more than the K-th largest s, and what has an r lower by more than c_u is not among
-    the K best. All others, and all that may have the largest logit, are scored again in float32,
-    and the order is made on those.
+    As d exp(-d) is at most 1 / exp(1), s_ui is at most r_ui + c_u with c_u = e q_u exp(-1), and at
+    least r_ui - (1 - exp(-2 E_u)) (r_ui - p_ui) - c_u, where r_ui - p_ui is at most q_u. So the
+    K-th largest r of a user, less that, is no more than the K-th largest s, and what has an r lower
+    by more than c_u is not among the K best. All others are scored again in float32, and the order
+    is made on those.
 
     Args:
         weight_IH: float32, of all items, of the product l.
@@ -124,9 +125,9 @@ class GatedShortlist:
     def _ranked(
         self, rough: RoughProduct, users: GatedScores, given: csr_array, k: int, most: int | None
     ) -> TopN:
-        hidden_BH = users.logits.hidden_BH
-        base_B = rough.base(hidden_BH)
-        ((_, rough_BI),) = rough.chunks(hidden_BH)
+        rough_users = rough.of(users.logits.hidden_BH)
+        base_B = rough_users.base_B
+        ((_, rough_BI),) = rough_users.chunks
         heads = list[Tensor]()
 
         def foremost(first_B: Tensor, _last_B: Tensor) -> Tensor:
@@ -142,11 +143,13 @@ class GatedShortlist:
         open_B = error_B > _LOOSEST
         error_B = error_B.clamp(max=_LOOSEST)
         gate = users.gate
-        raised_B = math.log2(gate) + 2 * error_B if gate else torch.full_like(error_B, -math.inf)
+        largest_B = self._largest(users.logits, ahead)
+        above_B = highest_B - (_BITS * largest_B + rough_users.moved_B).float()
+        raised_B = above_B + error_B + math.log2(gate) if gate else above_B - math.inf
         path_BI, groups = self._sums(users, given, rough_BI, highest_B - raised_B, k)
         # What the gate can add, how much of that may be too much, and too little.
         most_B = torch.exp2(raised_B)
-        share_B = -torch.expm1(-4 / _BITS * error_B)
+        share_B = -torch.expm1(-2 / _BITS * error_B)
         little_B = _PEAK * rough.growth * most_B
 
         def lowest(first_B: Tensor, last_B: Tensor) -> Tensor:
@@ -156,7 +159,6 @@ class GatedShortlist:
             return limit_B.masked_fill(open_B, torch.finfo(torch.float32).min)
 
         found = contenders_of(iter([(self._numbers_I, groups)]), k, lowest, most)
-        largest_B = self._largest(users.logits, ahead)
         logits_N = self._exact(users.logits, found).double()
         relative_N = torch.exp(logits_N - largest_B[found.users_N]).mul_(gate).float()
         scores_N = relative_N.add_(path_BI[found.users_N, found.items_N])

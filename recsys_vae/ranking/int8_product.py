@@ -12,7 +12,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from recsys_vae.ranking.rough_product import ExactItems, Multiplied, RoughProduct
+from recsys_vae.ranking.rough_product import ExactItems, Multiplied, Prepared, RoughProduct
 
 _ROUNDING: Final = 2.0**-8
 """Relative error of a score in bfloat16, rounded to the nearest."""
@@ -173,29 +173,32 @@ class Int8Product(RoughProduct):
             all_BH = torch.cat([code_BH, found_B[:, None]], dim=1).add_(_ZERO).to(torch.uint8)
             yield _Users(rows, all_BH, step, (wanted_B - _UNIT * found_B).abs())
 
-    def _products(self, hidden_BH: Tensor) -> Iterator[Tensor]:
+    def _users(self, hidden_BH: Tensor) -> Prepared:
         assert self._sample is not None
         groups, moved = list(self._coded_users(hidden_BH)), list[float]()
+        moved_B = torch.empty(len(hidden_BH), dtype=torch.float64)
         for users in groups:
             highest_B = _product(users, self._sample, 0.0, torch.float32).amax(dim=1)
             moved.append(-float(torch.nan_to_num(highest_B.mean(), 0.0, 0.0, 0.0)))
+            moved_B[users.rows] = moved[-1]
+        products = self._products(len(hidden_BH), list(zip(groups, moved, strict=True)))
+        return Prepared(self._bound(hidden_BH, groups), moved_B, products)
+
+    def _products(self, n_users: int, groups: list[tuple[_Users, float]]) -> Iterator[Tensor]:
         for items in self._items:
-            found = [
-                _product(users, items, by, torch.bfloat16)
-                for users, by in zip(groups, moved, strict=True)
-            ]
+            found = [_product(users, items, by, torch.bfloat16) for users, by in groups]
             if len(found) == 1:
                 yield found[0]
             else:
-                rough_BI = torch.empty(len(hidden_BH), len(items.bias_I), dtype=torch.bfloat16)
-                for users, own_BI in zip(groups, found, strict=True):
+                rough_BI = torch.empty(n_users, len(items.bias_I), dtype=torch.bfloat16)
+                for (users, _), own_BI in zip(groups, found, strict=True):
                     rough_BI[users.rows] = own_BI
                 yield rough_BI
 
-    def _base(self, hidden_BH: Tensor) -> Tensor:
+    def _bound(self, hidden_BH: Tensor, groups: list[_Users]) -> Tensor:
         root, length_B = math.sqrt(self._n_hidden), torch.linalg.vector_norm(hidden_BH, dim=1)
         step_B, wrong_B = torch.empty(2, len(hidden_BH), dtype=torch.float64)
-        for users in self._coded_users(hidden_BH):
+        for users in groups:
             step_B[users.rows] = users.step
             wrong_B[users.rows] = users.wrong_B.double()
         rough_B = length_B.double() + step_B * root / 2
@@ -203,8 +206,8 @@ class Int8Product(RoughProduct):
         # The correction's error, and the rounding of sums of unsigned codes and of their shifts.
         unsigned_B = step_B * 2 * _ZERO * root * (self._longest + self._largest_step * root)
         corrected_B = step_B * self._largest_step * wrong_B
-        base_B: Tensor = _SIGMAS / math.sqrt(12) * both_B + corrected_B + 2.0**-21 * unsigned_B
-        return base_B
+        bound_B: Tensor = _SIGMAS / math.sqrt(12) * both_B + corrected_B + 2.0**-21 * unsigned_B
+        return bound_B
 
 
 def _step(largest: Tensor) -> Tensor:

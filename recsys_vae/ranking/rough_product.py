@@ -53,6 +53,38 @@ class Multiplied:
     factor: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a kind of product makes of a block of users.
+
+    Attributes:
+        error_B: bound of the error of their products in numbers of few bits, float64.
+        moved_B: what is added to each user's scores, float64.
+        products: of what was prepared of the items, in that order.
+    """
+
+    error_B: Tensor
+    moved_B: Tensor
+    products: Iterator[Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class RoughUsers:
+    """A block of users and their rough scores.
+
+    Attributes:
+        base_B: bound of the error of rough scores but for their own rounding, float32.
+        moved_B: what was added to each user's scores, float64: a rough score is s_ui + moved_u,
+            but for its error.
+        chunks: the numbers (I,) of some items at a time, and their rough scores (B, I), made when
+            they are asked for; their memory may be used again for the next.
+    """
+
+    base_B: Tensor
+    moved_B: Tensor
+    chunks: Iterator[tuple[Tensor, Tensor]]
+
+
 class RoughProduct(ABC):
     """Products s_ui = h_u . w_i + b_i in numbers of few bits, with a bound of their error.
 
@@ -98,12 +130,8 @@ class RoughProduct(ABC):
         """Prepare the next items that are multiplied at a time."""
 
     @abstractmethod
-    def _base(self, hidden_BH: Tensor) -> Tensor:
-        """Bound the error of (B,) users' products in numbers of few bits, float64."""
-
-    @abstractmethod
-    def _products(self, hidden_BH: Tensor) -> Iterator[Tensor]:
-        """Multiply what was prepared, in that order."""
+    def _users(self, hidden_BH: Tensor) -> Prepared:
+        """Prepare users to be multiplied."""
 
     def _note(self, exact: ExactItems) -> None:
         """Keep how large the items are."""
@@ -112,17 +140,16 @@ class RoughProduct(ABC):
         self._longest = max(self._longest, float(lengths.max()))
         self._largest_bias = max(self._largest_bias, float(exact.bias_I.abs().max()))
 
-    def chunks(self, hidden_BH: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Multiply some items at a time.
-
-        Args:
-            hidden_BH: float32, of the users.
-
-        Yields:
-            The numbers (I,) of some items, and their rough scores (B, I), moved by a number of
-            each user's; their memory may be used again for the next.
-        """
-        yield from zip(self._numbers, self._products(hidden_BH), strict=True)
+    def of(self, hidden_BH: Tensor) -> RoughUsers:
+        """Give rough scores of a block of users, float32, with what is known of their error."""
+        prepared = self._users(hidden_BH)
+        length_B = torch.linalg.vector_norm(hidden_BH.double(), dim=1)
+        # Sums in float32, of any order, of terms that add up to a score, and less one that is as
+        # large at most. Rough numbers may be longer by a hundredth.
+        summed = 2.1 * (self._n_hidden + 5) * ROUNDING_F32
+        bound_B = prepared.error_B + summed * (length_B * self._longest + self._largest_bias)
+        chunks = zip(self._numbers, prepared.products, strict=True)
+        return RoughUsers(bound_B.float(), prepared.moved_B, chunks)
 
     @property
     def growth(self) -> float:
@@ -133,19 +160,9 @@ class RoughProduct(ABC):
         """Bound the error of rough scores.
 
         Args:
-            base_B: what `base` gave for the users.
+            base_B: of `RoughUsers`.
             near_B: the size of the rough scores, (B,); smaller ones err less.
         """
         # A hundredth more than is due, for the rounding of this very sum.
         error_B: Tensor = 1.01 * (base_B + self.rounding * (near_B + base_B))
         return error_B
-
-    def base(self, hidden_BH: Tensor) -> Tensor:
-        """Give the error of rough scores but for their own rounding, (B,)."""
-        length_B = torch.linalg.vector_norm(hidden_BH.double(), dim=1)
-        # Sums in float32, of any order, of terms that add up to a score, and less one that is as
-        # large at most. Rough numbers may be longer by a hundredth.
-        summed = 2.1 * (self._n_hidden + 5) * ROUNDING_F32
-        bound_B = self._base(hidden_BH) + summed * (length_B * self._longest + self._largest_bias)
-        base_B: Tensor = bound_B.float()
-        return base_B

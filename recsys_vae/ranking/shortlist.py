@@ -102,14 +102,14 @@ class Shortlist:
     ) -> Contenders:
         """Find everything that may be among the k best of a user."""
         seen = Seen.of(given, hidden_BH.device) if self._rules.mask_seen else None
-        base_B = rough.base(hidden_BH)
+        rough_users = rough.of(hidden_BH)
 
         def lowest(first_B: Tensor, last_B: Tensor) -> Tensor:
             near_B = torch.maximum(first_B.abs(), last_B.abs())
-            return last_B - 2 * rough.error(base_B, near_B)
+            return last_B - 2 * rough.error(rough_users.base_B, near_B)
 
         def masked() -> Iterator[tuple[Tensor, Groups]]:
-            for numbers_I, rough_BI in rough.chunks(hidden_BH):
+            for numbers_I, rough_BI in rough_users.chunks:
                 if seen is not None:
                     seen.mask(rough_BI, numbers_I)
                 yield numbers_I, Groups.of(rough_BI, k)
