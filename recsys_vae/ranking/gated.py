@@ -49,13 +49,14 @@ class GatedShortlist:
     how far l~_ui lies below m~_u. What may have the largest logit is scored in float32 first, one
     or two items of a user mostly, so that L_u = max_j l_uj is known. Let
 
-        r_ui = p_ui + g exp(l~_ui + E_u - L_u),    q_u = g exp(m~_u + E_u - L_u)
+        a_ui = p_ui + g exp(l~_ui - E_u - L_u),    r_ui = p_ui + g exp(l~_ui + E_u - L_u)
 
-    As d exp(-d) is at most 1 / exp(1), s_ui is at most r_ui + c_u with c_u = e q_u exp(-1), and at
-    least r_ui - (1 - exp(-2 E_u)) (r_ui - p_ui) - c_u, where r_ui - p_ui is at most q_u. So the
-    K-th largest r of a user, less that, is no more than the K-th largest s, and what has an r lower
-    by more than c_u is not among the K best. All others are scored again in float32, and the order
-    is made on those.
+    As d exp(-d) is at most 1 / exp(1), s_ui is at least a_ui - c_u and at most r_ui + c_u, with
+    q_u = g exp(m~_u + E_u - L_u) and c_u = e q_u exp(-1). So the K-th largest a of a user, less
+    c_u, is no more than the K-th largest s, and what has an r lower by more than another c_u is not
+    among the K best. As r_ui - a_ui is at most f_u = (1 - exp(-2 E_u)) q_u, it is enough to look at
+    groups whose largest a lies by no more than f_u below that. All others are scored again in
+    float32, and the order is made on those.
 
     Args:
         weight_IH: float32, of all items, of the product l.
@@ -145,18 +146,28 @@ class GatedShortlist:
         gate = users.gate
         largest_B = self._largest(users.logits, ahead)
         above_B = highest_B - (_BITS * largest_B + rough_users.moved_B).float()
-        raised_B = above_B + error_B + math.log2(gate) if gate else above_B - math.inf
-        path_BI, groups = self._sums(users, given, rough_BI, highest_B - raised_B, k)
+        above_B.clamp_(-_LOOSEST, _LOOSEST)  # it is, but for what is open
+        added_B = above_B + math.log2(gate) if gate else above_B - math.inf
         # What the gate can add, how much of that may be too much, and too little.
-        most_B = torch.exp2(raised_B)
-        share_B = -torch.expm1(-2 / _BITS * error_B)
+        most_B = torch.exp2(added_B + error_B)
+        doubt_B = -torch.expm1(-2 / _BITS * error_B) * most_B
         little_B = _PEAK * rough.growth * most_B
+        least_B = highest_B - added_B
+        path_BI, maxima_BS, rest_BI = self._sums(users, given, rough_BI, least_B + error_B, k)
 
         def lowest(first_B: Tensor, last_B: Tensor) -> Tensor:
             check_finite(first_B[:, None])
             rounding_B = 1e-5 * (last_B.abs() + gate * (1 + highest_B.abs()))
-            limit_B = last_B - share_B * most_B - 2 * little_B - rounding_B
+            limit_B = last_B - doubt_B - 2 * little_B - rounding_B
             return limit_B.masked_fill(open_B, torch.finfo(torch.float32).min)
+
+        def look(users_M: Tensor, strides_M: Tensor) -> Tensor:
+            above_MG = members(rough_BI, k, users_M, strides_M)
+            above_MG.sub_((least_B - error_B)[users_M, None]).exp2_()
+            above_MG.add_(members(path_BI, k, users_M, strides_M))
+            return above_MG.sub_(doubt_B[users_M, None])
+
+        groups = Groups(maxima_BS, rest_BI, look)
 
         found = contenders_of(iter([(self._numbers_I, groups)]), k, lowest, most)
         logits_N = self._exact(users.logits, found).double()
@@ -166,11 +177,11 @@ class GatedShortlist:
 
     def _sums(
         self, users: GatedScores, given: csr_array, rough_BI: Tensor, least_B: Tensor, k: int
-    ) -> tuple[Tensor, Groups]:
-        """Give p_BI, -inf for what may not stand in a list, and p_BI + 2^(rough_BI - least_B).
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Give p_BI, -inf for what may not stand in a list, and maxima and rest of a sum.
 
-        The sums are made of few users at a time, so that they stay near the processor, and again
-        where a group is looked into.
+        Those are of p_BI + 2^(rough_BI - least_B), made of few users at a time, so that they stay
+        near the processor.
         """
         path_BI = self._path_room.of(*rough_BI.shape)
         maxima, rests = list[Tensor](), list[Tensor]()
@@ -190,11 +201,7 @@ class GatedShortlist:
             for found, one in zip(maxima_of(sums_BI, k), (maxima, rests), strict=True):
                 one.append(found)
 
-        def look(users_M: Tensor, strides_M: Tensor) -> Tensor:
-            above_MG = members(rough_BI, k, users_M, strides_M).sub_(least_B[users_M, None])
-            return above_MG.exp2_().add_(members(path_BI, k, users_M, strides_M))
-
-        return path_BI, Groups(torch.cat(maxima), torch.cat(rests), look)
+        return path_BI, torch.cat(maxima), torch.cat(rests)
 
     def _largest(self, logits: LinearScores, ahead: Contenders) -> Tensor:
         """Give the largest logit of each user, (B,), in float64."""
