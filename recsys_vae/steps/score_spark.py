@@ -2,8 +2,8 @@
 
 import json
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,13 +16,13 @@ from recsys_vae.models.zoo import load_model, model_fingerprint, trained_thresho
 from recsys_vae.ranking import ItemRules
 from recsys_vae.ranking.topn import check_length
 from recsys_vae.scoring.batch import ScoreCounts
+from recsys_vae.scoring.spark.ahead import threads, waker
 from recsys_vae.scoring.spark.histories import SparkHistories
 from recsys_vae.scoring.spark.lists import write_lists
 from recsys_vae.scoring.spark.session import (
     SparkOptions,
     scoring_settings,
     spark_session,
-    start_workers,
     told_by_spark,
 )
 from recsys_vae.scoring.spark.storage import Storage, fingerprint
@@ -100,12 +100,12 @@ def score_on_spark(options: SparkScoreOptions) -> ScoreCounts:
         size = sum(one.size for one in histories.files)
         with (
             scoring_settings(session, options.spark, size),
-            ThreadPoolExecutor(2, "ahead") as ahead,
+            threads(session, 2) as ahead,
             told_by_spark(options.histories),
         ):
             # Three things that do not need each other: workers, the query and the packed model.
-            ahead.submit(start_workers, session)
-            grouped = ahead.submit(histories.by_user, model.items.kind)
+            ahead.begin(waker(session))
+            grouped = ahead.begin(partial(histories.by_user, model.items.kind))
             with (
                 spark_answers(session, model, folder, settings) as answer,
                 out.made_new(CONTENTS) as fresh,

@@ -69,7 +69,7 @@ def can_be_numbers(items: IdMap) -> bool:
     return bool(first >= -_EXACT and last <= _EXACT)
 
 
-def numbers_of(answers: Sequence[Answer], items: IdMap) -> npt.NDArray[np.float64]:
+def numbers_of(answers: Sequence[Answer], items: IdMap, k: int) -> npt.NDArray[np.float64]:
     """Give (U, 2 + 2 K) numbers: known, length, K items and K scores, 0 behind the list's end.
 
     Whoever makes a Python object of each value, as Spark does, makes them of one array of float64
@@ -83,7 +83,7 @@ def numbers_of(answers: Sequence[Answer], items: IdMap) -> npt.NDArray[np.float6
             "as_numbers: the model's item ids are no integers within 2^53: leave it out"
         )
     if not answers:
-        return np.empty((0, 2))
+        return np.empty((0, 2 + 2 * k))
     return np.concatenate([_numbers(one, items) for one in answers])
 
 

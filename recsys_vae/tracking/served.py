@@ -52,21 +52,23 @@ class ServedRecommender(PythonModel):  # type: ignore[misc] # MLflow is not chec
                 a server answers with 400).
         """
         params = params or {}
+        items = self._kept.model.items
+        asked = ListParams.of(params, len(items))
         try:
-            ranker = self._kept.ranker(ListParams.of(params, len(self._kept.model.items)))
+            ranker = self._kept.ranker(asked)
             histories = model_input["history"].tolist()
             answers = [
                 Answer.of(ranker, histories[start : start + _BLOCK], start)
                 for start in range(0, len(histories), _BLOCK)
             ]
             if params.get("as_numbers", False):
-                return pd.DataFrame(numbers_of(answers, self._kept.model.items))
+                return pd.DataFrame(numbers_of(answers, items, asked.k))
         except InputError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
         columns = ["items", "scores"] + ["known"] * bool(params.get("count_known", False))
         if not answers:
             return pd.DataFrame(columns=columns)
-        frames = [one.lists(self._kept.model.items) for one in answers]
+        frames = [one.lists(items) for one in answers]
         return pd.concat(frames, ignore_index=True)[columns]
 
 

@@ -6,9 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.interactions import Interactions
 from recsys_vae.models.base import FitOptions
 from recsys_vae.models.zoo import make_model, save_model
+from recsys_vae.scoring.spark.ahead import threads
 from recsys_vae.scoring.spark.session import SparkOptions, parse_conf, spark_session
 from recsys_vae.scoring.workplace import MANIFEST
 from recsys_vae.steps.lists import ListOptions
@@ -216,6 +219,50 @@ class TestOnTwoCores:
         # The code of the model's own version is imported, not that of the daemon.
         assert kept == []
         assert not words or "recsys_vae.scoring.spark.daemon" in words
+
+    def test_all_jobs_are_in_the_callers_group(
+        self, place: Place, session: Any, tmp_path: Path
+    ) -> None:
+        context = session.sparkContext
+        tracker = context.statusTracker()
+        before = set(tracker.getJobIdsForGroup(None))
+        context.setJobGroup("mine", "by the caller")
+        try:
+            both(place, place.write("integer-rows.csv", "integer"), "integer", tmp_path)
+        finally:
+            context.setLocalProperty("spark.jobGroup.id", None)
+        assert len(tracker.getJobIdsForGroup("mine")) >= 3
+        assert set(tracker.getJobIdsForGroup(None)) == before
+
+    def test_ratings_as_text_are_checked_in_parquet_too(
+        self, place: Place, session: Any, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "text.parquet"
+        frame = pd.DataFrame({"user": [1, 1], "item": [2, 3], "rating": ["5", "5f"]})
+        frame.to_parquet(path)
+        options = SparkScoreOptions(
+            model=str(place.folder / "model-integer"),
+            histories=str(path),
+            out=str(tmp_path / "out"),
+            k=K,
+            spark=SPARK,
+        )
+        with pytest.raises(InputError, match="a rating is no number"):
+            score_on_spark(options)
+
+    def test_a_failure_does_not_wait_for_what_goes_on_beside_it(self, session: Any) -> None:
+        done, begin = Event(), time.monotonic()
+
+        def wrong() -> None:
+            with threads(session, 2) as ahead:
+                ahead.begin(lambda: done.wait(60))
+                assert ahead.begin(lambda: 7).result() == 7
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            wrong()
+        assert time.monotonic() - begin < 30
+        done.set()
 
     def test_the_spread_of_the_rows_changes_no_list(
         self, place: Place, session: Any, tmp_path: Path

@@ -260,8 +260,8 @@ class TestIntegerIds(_Laws):
             assert numbers[row, 8 : 8 + length].tolist() == scores
             assert not numbers[row, 2 + length : 8].any()
             assert not numbers[row, 8 + length :].any()
-        none = served.pyfunc.predict(frame.head(0), params={"as_numbers": True})
-        assert none.shape == (0, 2)
+        none = served.pyfunc.predict(frame.head(0), params={"k": 6, "as_numbers": True})
+        assert none.shape == (0, 2 + 2 * 6)
 
 
 class TestStringIds(_Laws):

@@ -212,7 +212,7 @@ class SparkHistories:
         # What cannot happen is not counted: each sum is paid for at every row.
         one, none = taken(item).alias("item"), f.lit(0)
         if RATING in columns:
-            above = self._above(columns[RATING], name, text=text)
+            above = self._above(columns[RATING], name, text=kinds[RATING] == "string")
             rows = frame.select(who.alias("user"), one, above.alias("above"))
             below = f.sum((~f.col("above")).cast("int"))
             misspelt = f.col("above") & f.col("item").isNull()

@@ -7,43 +7,21 @@ import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import recsys_vae
 from recsys_vae.errors import InputError, reason
+from recsys_vae.scoring.spark.defaults import new_settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-_LOCAL: Final = "local[*]"
 _TASKS_PER_CORE: Final = 4
 _PARTITIONS: Final = "spark.sql.shuffle.partitions"
 _BYTES_PER_TASK: Final = 32 << 20
 """Of Parquet: some hundred thousand users."""
-_NEW: Final = {
-    # A task has one core: more threads than cores only wait for each other.
-    "spark.executorEnv.OMP_NUM_THREADS": "1",
-    "spark.executorEnv.OMP_WAIT_POLICY": "passive",
-    "spark.executorEnv.MLFLOW_DISABLE_TELEMETRY": "true",
-    "spark.ui.showConsoleProgress": "false",
-}
-"""What a session of our own has, unless it is told otherwise."""
-_LOCALLY: Final = {
-    "spark.ui.enabled": "false",
-    "spark.python.daemon.module": "recsys_vae.scoring.spark.daemon",
-    # The daemon must find the package, wherever the driver has it from.
-    "spark.executorEnv.PYTHONPATH": str(Path(recsys_vae.__file__).parents[1]),
-    # Most jobs are over before the optimizing compiler has earned what it costs: it waits for ten
-    # times as many calls. The collector that pauses costs a tenth less than the one that does not.
-    "spark.driver.extraJavaOptions": (
-        "-XX:+UseParallelGC -XX:Tier4InvocationThreshold=50000 -XX:Tier4MinInvocationThreshold=6000"
-        " -XX:Tier4CompileThreshold=150000 -XX:Tier4BackEdgeThreshold=400000"
-    ),
-}
-"""The same, where driver and workers are on this machine."""
 _SENTENCE: Final = re.compile(r"recsys_vae\.[\w.]*Error: ([^\n]+)|\[recsys_vae: ([^\]\n]+)\]")
 
 _OTHER_HEADER: Final = re.compile(r"CSV header[^\n]*\n(?:[^\n]+\n){1,4}?CSV file: ([^\n]+)")
@@ -109,21 +87,6 @@ def spark_session(options: SparkOptions) -> Iterator["SparkSession"]:
         yield session
     finally:
         session.stop()
-
-
-def start_workers(session: "SparkSession") -> None:
-    """Have a row pass through Python, so that its workers start while the driver prepares.
-
-    Only on the driver's own machine. What fails here fails again in the job, which tells it.
-    """
-    from pyspark.sql.pandas import functions as pandas_functions
-
-    if not str(session.sparkContext.master).startswith("local"):
-        return
-    with suppress(Exception):
-        functions: Any = pandas_functions
-        same = functions.pandas_udf(lambda one: one, "bigint")
-        session.range(1, numPartitions=1).select(same("id")).collect()
 
 
 @contextmanager
@@ -213,13 +176,12 @@ def _started(options: SparkOptions) -> "SparkSession":
     from pyspark.sql import SparkSession
 
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ
-    settings = {**_NEW, **options.conf}
-    if options.master is not None or not submitted:
-        settings.setdefault("spark.master", options.master or _LOCAL)
-    if not submitted and "spark.pyspark.python" not in settings:
+    asked = dict(options.conf)
+    if options.master is not None:
+        asked["spark.master"] = options.master
+    if not submitted and "spark.pyspark.python" not in asked:
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    if settings.get("spark.master", "").startswith("local"):
-        settings = {**_LOCALLY, **settings}
+    settings = new_settings(asked, submitted=submitted)
     builder = SparkSession.Builder().appName("recsys-vae score")
     for key, value in settings.items():
         builder = builder.config(key, value)
