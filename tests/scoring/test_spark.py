@@ -126,6 +126,17 @@ def both(place: Place, histories: Path, kind: str, out: Path, **more: Any) -> Sp
     return options
 
 
+def to_score(place: Place, histories: Path, out: Path) -> SparkScoreOptions:
+    """Ask for lists of the model with integer ids."""
+    return SparkScoreOptions(
+        model=str(place.folder / "model-integer"),
+        histories=str(histories),
+        out=str(out),
+        k=K,
+        spark=SPARK,
+    )
+
+
 def lists_in(folder: Path) -> pd.DataFrame:
     frame = pd.read_parquet(folder)
     by = ["user", "rank"] if "rank" in frame.columns else ["user"]
@@ -240,13 +251,7 @@ class TestOnTwoCores:
         path = tmp_path / "text.parquet"
         frame = pd.DataFrame({"user": [1, 1], "item": [2, 3], "rating": ["5", "5f"]})
         frame.to_parquet(path)
-        options = SparkScoreOptions(
-            model=str(place.folder / "model-integer"),
-            histories=str(path),
-            out=str(tmp_path / "out"),
-            k=K,
-            spark=SPARK,
-        )
+        options = to_score(place, path, tmp_path / "out")
         with pytest.raises(InputError, match="a rating is no number"):
             score_on_spark(options)
 
@@ -322,13 +327,7 @@ class TestOnTwoCores:
     ) -> None:
         path = tmp_path / "bad.csv"
         path.write_text(text)
-        options = SparkScoreOptions(
-            model=str(place.folder / "model-integer"),
-            histories=str(path),
-            out=str(tmp_path / "out"),
-            k=K,
-            spark=SPARK,
-        )
+        options = to_score(place, path, tmp_path / "out")
         with pytest.raises(InputError, match=sentence):
             score_on_spark(options)
         assert [one.name for one in tmp_path.iterdir()] == ["bad.csv"]
@@ -336,13 +335,7 @@ class TestOnTwoCores:
     def test_a_file_that_is_not_there_and_other_options_are_refused(
         self, place: Place, session: Any, tmp_path: Path
     ) -> None:
-        options = SparkScoreOptions(
-            model=str(place.folder / "model-integer"),
-            histories=str(tmp_path / "none.csv"),
-            out=str(tmp_path / "out"),
-            k=K,
-            spark=SPARK,
-        )
+        options = to_score(place, tmp_path / "none.csv", tmp_path / "out")
         there = str(place.write("integer-rows", "integer"))
         for changed, sentence in (
             ({}, "none.csv does not exist where Spark looks"),
