@@ -192,6 +192,7 @@ class _Work:
         )
         self._shown = result.progress and self._bar.disable
         self.scored = 0
+        self._begun = time.perf_counter()  # a bar that is not shown keeps no time
 
     def all_parts(self, blocks: Iterator[HistoryBlock]) -> tuple[ScoreCounts, int]:
         """Make the parts that are not there; give the counts of all, and how many there are."""
@@ -223,8 +224,7 @@ class _Work:
         )
 
     def _rate(self) -> str:
-        elapsed = self._bar.format_dict["elapsed"]
-        return f"{self.scored / elapsed:,.0f}" if elapsed else "?"
+        return f"{self.scored / (time.perf_counter() - self._begun):,.0f}"
 
     def _passed_over(self, part: Iterator[HistoryBlock], number: int) -> ScoreCounts:
         noted = self._place.noted(number)

@@ -52,6 +52,23 @@ def unfinished(out: Path) -> Path:
     return out.with_name(f"{out.name}.unfinished")
 
 
+def check_no_result(histories: str, there: bool) -> None:
+    """Refuse what `score` has made as something that users have taken.
+
+    Args:
+        histories: named in the message.
+        there: whether there is a manifest in it.
+
+    Raises:
+        InputError: there is.
+    """
+    if there:
+        raise InputError(
+            f"{histories} is a result of score, which holds lists and no histories: give the file "
+            "of histories that it was made of"
+        )
+
+
 def check_out(out: Path, histories: Path) -> None:
     """Refuse a place for a result that holds anything but an earlier result.
 

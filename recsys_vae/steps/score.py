@@ -26,7 +26,7 @@ from recsys_vae.scoring.changes import Before
 from recsys_vae.scoring.histories import HistoryBlock, HistorySource, stored_blocks
 from recsys_vae.scoring.list_form import damaged_histories
 from recsys_vae.scoring.tables import Form
-from recsys_vae.scoring.workplace import MANIFEST, Workplace, check_out
+from recsys_vae.scoring.workplace import MANIFEST, Workplace, check_no_result, check_out
 from recsys_vae.steps.lists import ListOptions, list_maker
 from recsys_vae.tracking.runs import step_run
 from recsys_vae.training.host import prepare_host
@@ -176,6 +176,11 @@ def _before(since: Path, settings: dict[str, Any]) -> Before:
     settings = {name: value for name, value in settings.items() if name != "at"}
     remedy = "give the folder of a complete result, or leave out --since to score everybody"
     manifest = read_json(since / MANIFEST, what="a result of scoring", remedy=remedy)
+    if manifest.get("engine") == "spark":
+        raise InputError(
+            f"{since} was made by --engine spark, which does not note whose histories they were: "
+            "give a result of --engine local, or leave out --since to score everybody"
+        )
     other = next(
         (name for name in settings if name not in manifest or manifest[name] != settings[name]),
         None,
@@ -218,6 +223,7 @@ def _blocks(
 ) -> Iterator[Iterator[HistoryBlock]]:
     """Open the histories: stored interactions, a grouped file, or one to be grouped first."""
     size = options.users_per_block
+    check_no_result(str(options.histories), (options.histories / MANIFEST).is_file())
     if (options.histories / INTERACTIONS_MANIFEST).is_file():
         yield stored_blocks(load_interactions(options.histories), items, users_per_block=size)
         return

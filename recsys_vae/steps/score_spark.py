@@ -27,7 +27,7 @@ from recsys_vae.scoring.spark.session import (
 )
 from recsys_vae.scoring.spark.storage import Storage, fingerprint
 from recsys_vae.scoring.tables import Form
-from recsys_vae.scoring.workplace import CONTENTS, MANIFEST
+from recsys_vae.scoring.workplace import CONTENTS, MANIFEST, check_no_result
 from recsys_vae.tracking.registry import model_folder
 from recsys_vae.tracking.runs import step_run
 from recsys_vae.tracking.spark_model import spark_answers
@@ -90,6 +90,7 @@ def score_on_spark(options: SparkScoreOptions) -> ScoreCounts:
                 f"{options.histories} holds stored interactions, which --engine spark does not "
                 "read: give the file they were made of, or use --engine local"
             )
+        check_no_result(options.histories, histories.storage.holds(MANIFEST))
         started = time.perf_counter()
         settings: dict[str, Any] = {
             "k": options.k,

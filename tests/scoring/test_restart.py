@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -95,6 +96,8 @@ def test_broken_off_anywhere_it_ends_the_same(
     assert counts.users == N_USERS
     n_before = sum(name.startswith("part-") for name in before)
     assert sum("(was there)" in line for line in said) == n_before
+    rated = [line for line in said if "(was there)" not in line]
+    assert all(re.fullmatch(r"part \d+: \d+ users, [1-9][\d,]* a second", line) for line in rated)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 

@@ -254,3 +254,23 @@ def test_rules_for_everybody_need_no_score_of_all_items(
         score(replace(options, out=tmp_path / "ruled", lists=ruled))
     plain, ruled_ = (pd.read_parquet(tmp_path / name) for name in ("plain", "ruled"))
     pd.testing.assert_frame_equal(plain, ruled_)
+
+
+def test_lists_are_no_histories(taken: pd.DataFrame, tmp_path: Path) -> None:
+    taken.to_parquet(tmp_path / "h.parquet")
+    scored(tmp_path / "h.parquet", tmp_path / "lists")
+    with pytest.raises(InputError, match="lists is a result of score, which holds lists and no"):
+        scored(tmp_path / "lists", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_result_of_spark_does_not_say_whose_histories_changed(
+    taken: pd.DataFrame, tmp_path: Path
+) -> None:
+    taken.to_parquet(tmp_path / "h.parquet")
+    scored(tmp_path / "h.parquet", tmp_path / "earlier")
+    manifest = tmp_path / "earlier" / "_manifest.json"
+    known = json.loads(manifest.read_text("utf-8"))
+    manifest.write_text(json.dumps({**known, "engine": "spark"}), "utf-8")
+    with pytest.raises(InputError, match="was made by --engine spark, which does not note"):
+        scored(tmp_path / "h.parquet", tmp_path / "out", since=tmp_path / "earlier")
