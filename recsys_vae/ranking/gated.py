@@ -5,6 +5,7 @@ user and an item.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -14,9 +15,9 @@ from torch import Tensor
 from recsys_vae.models.gated_scores import GatedScores
 from recsys_vae.models.sparse_product import sparse_product
 from recsys_vae.nn.linear_scores import LinearScores
-from recsys_vae.ranking.ordering import ordered, products
+from recsys_vae.ranking.ordering import empty_lists, ordered, products
 from recsys_vae.ranking.room import Room
-from recsys_vae.ranking.rough import Contenders, Groups, contenders_of, maxima_of, members
+from recsys_vae.ranking.rough import Contenders, Groups, contenders_of
 from recsys_vae.ranking.rough_choice import RoughChoice
 from recsys_vae.ranking.rough_product import Multiplied, RoughProduct
 from recsys_vae.ranking.seen import Seen
@@ -25,15 +26,16 @@ from recsys_vae.ranking.topn import (
     TopN,
     check_finite,
     check_length,
-    joined,
     rows_from,
 )
 
-_HELD: Final = 1 << 23
-"""Scores that a processor holds at a time, some 80 MB with the rough ones and parts of a sum."""
+_HELD: Final = 1 << 24
+"""Rough logits that a processor holds at a time: 32 MB."""
 _HELD_BY_GPU: Final = 1 << 25
-_NEAR: Final = 128
-"""Users whose sums are made at once."""
+_NEAR: Final = 64
+"""Users whose sums are made and searched at once, while they are near the processor."""
+_SUMS: Final = 1 << 22
+"""Sums that a processor holds at a time, 16 MB, beside as much of their sparse part."""
 _BITS: Final = math.log2(math.e)
 _PEAK: Final = 0.37
 """d exp(-d) is at most 1 / exp(1), with e d more in the exponent little more."""
@@ -105,27 +107,30 @@ class GatedShortlist:
         n_users, n_items = users.given.shape
         check_length(k, n_items)
         check_finite(users.logits.hidden_BH)
+        if not n_users:
+            return empty_lists(0, k)
         held = _HELD if users.logits.hidden_BH.is_cpu else _HELD_BY_GPU
         parts = max(1, math.ceil(n_users * n_items / held))
         at_once = max(1, math.ceil(n_users / parts))
-        lists = []
+        found = list[_Found]()
         for start in range(0, n_users, at_once):
             rows = slice(start, min(start + at_once, n_users))
             with rows_from(start):
-                lists.append(self._some(users.of(rows), given[rows], k))
-        return joined(lists, k)
+                found.append(self._some(users.of(rows), given[rows], k))
+        # Scored all at once: the more users, the more of them want the same items' weights.
+        return self._in_order(users, _Found.joined(found), k)
 
-    def _some(self, users: GatedScores, given: csr_array, k: int) -> TopN:
-        """Rank for so few users that their scores can be held."""
+    def _some(self, users: GatedScores, given: csr_array, k: int) -> "_Found":
+        """Find the candidates of so few users that their rough logits can be held."""
 
-        def ranked(rough: RoughProduct, most: int | None) -> TopN:
-            return self._ranked(rough, users, given, k, most)
+        def found(rough: RoughProduct, most: int | None) -> _Found:
+            return self._found(rough, users, given, k, most)
 
-        return self._rough.tried(users.logits.hidden_BH, k, ranked)
+        return self._rough.tried(users.logits.hidden_BH, k, found)
 
-    def _ranked(
+    def _found(
         self, rough: RoughProduct, users: GatedScores, given: csr_array, k: int, most: int | None
-    ) -> TopN:
+    ) -> "_Found":
         rough_users = rough.of(users.logits.hidden_BH)
         base_B = rough_users.base_B
         ((_, rough_BI),) = rough_users.chunks
@@ -152,56 +157,66 @@ class GatedShortlist:
         most_B = torch.exp2(added_B + error_B)
         doubt_B = -torch.expm1(-2 / _BITS * error_B) * most_B
         little_B = _PEAK * rough.growth * most_B
-        least_B = highest_B - added_B
-        path_BI, maxima_BS, rest_BI = self._sums(users, given, rough_BI, least_B + error_B, k)
+        room_B = 1e-5 * gate * (1 + highest_B.abs())
+        known = _Known(highest_B - added_B, error_B, doubt_B, 2 * little_B + room_B, open_B)
+        seen = Seen.of(given, rough_BI.device) if self._rules.mask_seen else None
+        near = len(rough_BI)
+        if rough_BI.is_cpu:
+            near = max(1, min(_NEAR, _SUMS // rough_BI.shape[1]))
+        found = list[_Found]()
+        for start in range(0, len(rough_BI), near):
+            rows = slice(start, min(start + near, len(rough_BI)))
+            path_BI = self._path(users, rows)
+            if seen is not None:
+                own = slice(given.indptr[rows.start], given.indptr[rows.stop])
+                taken = Seen(seen.users_N[own] - start, seen.items_N[own], seen.highest)
+                taken.mask(path_BI, self._numbers_I)
+            with rows_from(start):
+                some = self._near(rough_BI[rows], path_BI, known.of(rows), k, most)
+            path_N = path_BI[some.users_N, some.items_N]
+            found.append(_Found(some, path_N, largest_B[rows]))
+            if most is not None:
+                most -= len(path_N)  # most groups that were looked into have one
+        return _Found.joined(found)
+
+    def _path(self, users: GatedScores, rows: slice) -> Tensor:
+        """Give p_BI of some users, -inf for what may stand in nobody's list."""
+        n_users, n_items = rows.stop - rows.start, len(self._numbers_I)
+        path_BI = self._path_room.of(n_users, n_items)
+        if path_BI.is_cpu:
+            sparse_product(users.given, users.path_II, path_BI, rows)
+        else:
+            path_BI.copy_(sparse_product(users.given, users.path_II, rows=rows))
+        if self._out_I is not None:
+            path_BI.masked_fill_(self._out_I, -torch.inf)
+        return path_BI
+
+    def _near(
+        self, rough_BI: Tensor, path_BI: Tensor, known: "_Known", k: int, most: int | None
+    ) -> Contenders:
+        """Find the candidates of so few users that their sums stay near the processor."""
+        lowest_B, highest_B = known.least_B + known.error_B, known.least_B - known.error_B
 
         def lowest(first_B: Tensor, last_B: Tensor) -> Tensor:
             check_finite(first_B[:, None])
-            rounding_B = 1e-5 * (last_B.abs() + gate * (1 + highest_B.abs()))
-            limit_B = last_B - doubt_B - 2 * little_B - rounding_B
-            return limit_B.masked_fill(open_B, torch.finfo(torch.float32).min)
+            limit_B = last_B - known.doubt_B - known.little_B - 1e-5 * last_B.abs()
+            return limit_B.masked_fill(known.open_B, torch.finfo(torch.float32).min)
 
-        def look(users_M: Tensor, strides_M: Tensor) -> Tensor:
-            above_MG = members(rough_BI, k, users_M, strides_M)
-            above_MG.sub_((least_B - error_B)[users_M, None]).exp2_()
-            above_MG.add_(members(path_BI, k, users_M, strides_M))
-            return above_MG.sub_(doubt_B[users_M, None])
+        def refine(users_N: Tensor, items_N: Tensor) -> Tensor:
+            above_N = rough_BI[users_N, items_N].float().sub_(highest_B[users_N]).exp2_()
+            return above_N.add_(path_BI[users_N, items_N]).sub_(known.doubt_B[users_N])
 
-        groups = Groups(maxima_BS, rest_BI, look)
+        sums_BI = self._near_room.of(*rough_BI.shape).copy_(rough_BI)
+        sums_BI.sub_(lowest_B[:, None]).exp2_().add_(path_BI)
+        groups = Groups.of(sums_BI, k)
+        return contenders_of(iter([(self._numbers_I, groups)]), k, lowest, most, refine)
 
-        found = contenders_of(iter([(self._numbers_I, groups)]), k, lowest, most)
-        logits_N = self._exact(users.logits, found).double()
-        relative_N = torch.exp(logits_N - largest_B[found.users_N]).mul_(gate).float()
-        scores_N = relative_N.add_(path_BI[found.users_N, found.items_N])
-        return ordered(scores_N, found, len(rough_BI), k)
-
-    def _sums(
-        self, users: GatedScores, given: csr_array, rough_BI: Tensor, least_B: Tensor, k: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Give p_BI, -inf for what may not stand in a list, and maxima and rest of a sum.
-
-        Those are of p_BI + 2^(rough_BI - least_B), made of few users at a time, so that they stay
-        near the processor.
-        """
-        path_BI = self._path_room.of(*rough_BI.shape)
-        maxima, rests = list[Tensor](), list[Tensor]()
-        for start in range(0, len(rough_BI), _NEAR):
-            rows = slice(start, start + _NEAR)
-            part_BI = path_BI[rows]
-            if part_BI.is_cpu:
-                sparse_product(users.given[rows], users.path_II, part_BI)
-            else:
-                part_BI.copy_(sparse_product(users.given[rows], users.path_II))
-            if self._rules.mask_seen:
-                Seen.of(given[rows], part_BI.device).mask(part_BI, self._numbers_I)
-            if self._out_I is not None:
-                part_BI.masked_fill_(self._out_I, -torch.inf)
-            sums_BI = self._near_room.of(*part_BI.shape).copy_(rough_BI[rows])
-            sums_BI.sub_(least_B[rows, None]).exp2_().add_(part_BI)
-            for found, one in zip(maxima_of(sums_BI, k), (maxima, rests), strict=True):
-                one.append(found)
-
-        return path_BI, torch.cat(maxima), torch.cat(rests)
+    def _in_order(self, users: GatedScores, found: "_Found", k: int) -> TopN:
+        contenders = found.contenders
+        relative_N = self._exact(users.logits, contenders).double()
+        relative_N.sub_(found.largest_B[contenders.users_N])
+        scores_N = relative_N.exp_().mul_(users.gate).float().add_(found.path_N)
+        return ordered(scores_N, contenders, len(found.largest_B), k)
 
     def _largest(self, logits: LinearScores, ahead: Contenders) -> Tensor:
         """Give the largest logit of each user, (B,), in float64."""
@@ -211,3 +226,59 @@ class GatedShortlist:
 
     def _exact(self, logits: LinearScores, found: Contenders) -> Tensor:
         return products(LinearScores(logits.hidden_BH, self._weight_IH, self._bias_I), found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of the logits of a block of users, as `GatedShortlist` has it.
+
+    Attributes:
+        least_B: in bits: g exp(l_ui - L_u) is 2^(rough_ui - least_u), but for the error.
+        error_B: E_u in bits.
+        doubt_B: f_u.
+        little_B: 2 c_u and what rounding may do.
+        open_B: whether so little is known that all are looked at.
+    """
+
+    least_B: Tensor
+    error_B: Tensor
+    doubt_B: Tensor
+    little_B: Tensor
+    open_B: Tensor
+
+    def of(self, rows: slice) -> "_Known":
+        """Give those of some of the users."""
+        return _Known(
+            self.least_B[rows],
+            self.error_B[rows],
+            self.doubt_B[rows],
+            self.little_B[rows],
+            self.open_B[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Candidates of a block of users.
+
+    Attributes:
+        contenders: in order of users.
+        path_N: p_ui of each, float32.
+        largest_B: L_u, float64.
+    """
+
+    contenders: Contenders
+    path_N: Tensor
+    largest_B: Tensor
+
+    @classmethod
+    def joined(cls, parts: list["_Found"]) -> "_Found":
+        """Join what was found for one part of the users after the other."""
+        users, start = list[Tensor](), 0
+        for part in parts:
+            users.append(part.contenders.users_N + start)
+            start += len(part.largest_B)
+        items_N = torch.cat([part.contenders.items_N for part in parts])
+        path_N = torch.cat([part.path_N for part in parts])
+        largest_B = torch.cat([part.largest_B for part in parts])
+        return cls(Contenders(torch.cat(users), items_N), path_N, largest_B)

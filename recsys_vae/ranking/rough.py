@@ -37,6 +37,7 @@ def contenders_of(
     k: int,
     lowest: Callable[[Tensor, Tensor], Tensor],
     most: int | None = None,
+    refine: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Contenders:
     """Find the items whose rough score is not certainly below the k-th best.
 
@@ -50,6 +51,8 @@ def contenders_of(
         lowest: given the largest and the k-th largest of rough scores, (B,) each, gives the least
             rough score that one of the k best may have.
         most: groups that are looked into for all users together; None: as many as it takes.
+        refine: given users and items, (N,) each, whose rough score is not below that, gives scores
+            that are held against it once more.
 
     Raises:
         TooManyError: more groups than `most` would have to be looked into; nothing was.
@@ -70,10 +73,10 @@ def contenders_of(
             values.append(values_N)
     users_N, items_N = torch.cat(users), torch.cat(items)
     # The limit has risen since the first of them were found.
-    kept_N = torch.cat(values) >= limit_B[users_N]
-    users_N, items_N = users_N[kept_N], items_N[kept_N]
-    order_N = torch.argsort(users_N, stable=True)
-    return Contenders(users_N[order_N], items_N[order_N])
+    values_N = torch.cat(values) if refine is None else refine(users_N, items_N)
+    kept_N = (values_N >= limit_B[users_N]).nonzero().flatten()
+    kept_N = kept_N[torch.argsort(users_N[kept_N], stable=True)]
+    return Contenders(users_N[kept_N], items_N[kept_N])
 
 
 def _highest(values_BS: Tensor, k: int) -> Tensor:
@@ -95,9 +98,9 @@ def _limit(best_BK: Tensor, k: int, lowest: Callable[[Tensor, Tensor], Tensor]) 
     return limit_B.nan_to_num_(nan=least, posinf=math.inf, neginf=-math.inf).clamp_(min=least)
 
 
-def members(rough_BI: Tensor, k: int, users_M: Tensor, strides_M: Tensor) -> Tensor:
+def _members(table_BGS: Tensor, users_M: Tensor, strides_M: Tensor) -> Tensor:
     """Give the scores (M, G) of some users' groups, float32."""
-    return strided(rough_BI, k).transpose(1, 2)[users_M, strides_M].float()
+    return table_BGS.transpose(1, 2)[users_M, strides_M].float()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +122,11 @@ class Groups:
     @classmethod
     def of(cls, rough_BI: Tensor, k: int) -> "Groups":
         """Group rough scores (B, I) of which the k largest are wanted."""
-        maxima_BS, rest_BI = maxima_of(rough_BI, k)
-        return cls(maxima_BS, rest_BI, partial(members, rough_BI, k))
+        table_BGS = strided(rough_BI, k)
+        n_grouped = table_BGS.shape[1] * table_BGS.shape[2]
+        rest_BI = rough_BI[:, n_grouped:].to(torch.float32, copy=True)
+        look = partial(_members, table_BGS)
+        return cls(table_BGS.amax(dim=1).float(), rest_BI, look)
 
     def not_below(self, limit_B: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Give users, columns and values of the scores that are not below a user's limit."""
@@ -132,10 +138,3 @@ class Groups:
         yield users_M[rows_N], columns_N, values_MG[rows_N, groups_N]
         users_N, places_N = (self.rest_BI >= limit_B[:, None]).nonzero(as_tuple=True)
         yield users_N, places_N + n_strides * values_MG.shape[1], self.rest_BI[users_N, places_N]
-
-
-def maxima_of(rough_BI: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Give the maxima (B, S) of groups, and a copy of the scores in none, both float32."""
-    table_BGS = strided(rough_BI, k)
-    n_grouped = table_BGS.shape[1] * table_BGS.shape[2]
-    return table_BGS.amax(dim=1).float(), rough_BI[:, n_grouped:].to(torch.float32, copy=True)

@@ -58,6 +58,7 @@ def test_a_row_does_not_depend_on_the_others_nor_on_threads() -> None:
     all_BI = sparse_product(given, matrix_II)
     for rows in (slice(0, 1), slice(127, 130), slice(250, 300)):
         assert torch.equal(sparse_product(csr_array(given[rows]), matrix_II), all_BI[rows])
+        assert torch.equal(sparse_product(given, matrix_II, rows=rows), all_BI[rows])
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(3 - min(threads, 2))
@@ -88,6 +89,6 @@ def test_wide_indices_are_taken_as_they_are() -> None:
 def test_both_ways_agree(seed: int, n_users: int, n_items: int) -> None:
     given, matrix_II = drawn(n_users, n_items, 0.3, seed), drawn(n_items, n_items, 0.3, seed + 1)
     found = [torch.full((n_users, n_items), torch.nan) for _ in range(2)]
-    module._by_mkl(given, matrix_II, found[0])
-    module._by_scipy(given, matrix_II, found[1])
+    module._by_mkl(given, matrix_II, found[0], 0)
+    module._by_scipy(given, matrix_II, found[1], 0)
     assert_allclose(found[0], found[1], rtol=1e-5, atol=1e-6)

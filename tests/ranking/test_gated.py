@@ -93,10 +93,12 @@ def test_a_list_does_not_depend_on_the_block_or_on_how_much_is_held(
     whole = GatedShortlist(one.weight_IH, one.bias_I).rank(users, seen, 30)
     monkeypatch.setattr(gated, "_NEAR", 3)
     near = GatedShortlist(one.weight_IH, one.bias_I).rank(users, seen, 30)
+    monkeypatch.setattr(gated, "_SUMS", 2_013 * 2)
+    nearer = GatedShortlist(one.weight_IH, one.bias_I).rank(users, seen, 30)
     monkeypatch.setattr(gated, "_HELD", 2_013 * 5)
     pieces = GatedShortlist(one.weight_IH, one.bias_I).rank(users, seen, 30)
-    assert_same(whole, near)
-    assert_same(whole, pieces)
+    for parts in (near, nearer, pieces):
+        assert_same(whole, parts)
     assert whole.items_BK.tolist() == in_float64(users, seen, 30, ItemRules())
 
 
