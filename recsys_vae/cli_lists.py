@@ -134,6 +134,8 @@ def _here(values: dict[str, Any]) -> "ScoreCounts":
     _echo_recall(done.counts.recall)
     if done.unchanged is not None:
         click.echo(f"{done.unchanged:,} users left out, whose history is what it was")
+    if done.gone:
+        click.echo(f"{done.gone:,} users of the earlier result have no history now: no list here")
     return done.counts
 
 

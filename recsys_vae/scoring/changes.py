@@ -61,12 +61,14 @@ class Before:
         users: of that run.
         history: (users,) their histories' numbers.
         unchanged: users of the present run that were left out so far.
+        again: users of that run that the present one has, too, so far.
         left_out: numbers of the users that were left out, block by block.
     """
 
     users: IdMap
     history: Hashes
     unchanged: int = 0
+    again: int = 0
     left_out: list[npt.NDArray[np.int64]] = field(default_factory=list)
 
     @classmethod
@@ -96,6 +98,11 @@ class Before:
                 "out --since to score everybody"
             ) from error
 
+    @property
+    def gone(self) -> int:
+        """Users of that run of whom the present one, once complete, has no history."""
+        return len(self.users) - self.again
+
     def carry_forward(self, folder: Path) -> None:
         """Write down the histories of those who were left out, so that the next run knows them."""
         if not self.unchanged:
@@ -122,6 +129,7 @@ class Before:
             same = known.copy()
             same[known] = self.history[numbers[known]] == history_hashes(block.given)[known]
             self.unchanged += int(same.sum())
+            self.again += int(known.sum())
             self.left_out.append(numbers[same])
             waiting.append(block.rows(np.flatnonzero(~same)))
             while sum(len(one.users) for one in waiting) >= size:

@@ -75,12 +75,14 @@ class Scored:
     Attributes:
         counts: of the users that were scored.
         unchanged: users left out because their history is what it was; None: nobody was asked.
+        gone: users of the earlier result who have no history now; None likewise.
         unknown: ids and labels of the rules that the model does not know, counted by rule.
         damaged: what is wrong with files that were left out.
     """
 
     counts: ScoreCounts
     unchanged: int | None
+    gone: int | None
     unknown: dict[str, int]
     damaged: list[str]
 
@@ -159,8 +161,8 @@ def score(options: ScoreOptions, say: Callable[[str], None] = lambda _line: None
         if counts.recall.mean is not None:
             run.metrics({"approximate_recall": counts.recall.mean})
         run.artifact(options.out / MANIFEST)
-        unchanged = None if before is None else before.unchanged
-        return Scored(counts, unchanged, made.unknown, list(damaged.values()))
+        unchanged, gone = (None, None) if before is None else (before.unchanged, before.gone)
+        return Scored(counts, unchanged, gone, made.unknown, list(damaged.values()))
 
 
 def _same_moment(options: ScoreOptions) -> ListOptions:
@@ -187,7 +189,7 @@ def _before(since: Path, settings: dict[str, Any]) -> Before:
     )
     if other is not None:
         raise InputError(
-            f"{since} was made with another {other}, so that everybody's list may have changed: "
+            f"{since} was made with different {other}, so that everybody's list may have changed: "
             "leave out --since"
         )
     return Before.read(since)

@@ -156,7 +156,7 @@ def test_what_was_begun_otherwise_is_not_gone_on_with(
     with pytest.raises(BrokenOffError):
         score_users(MODEL, broken_off(5), begun)
     before = files(tmp_path / "out.unfinished")
-    with pytest.raises(InputError, match=f"was begun with another {named}: give the options"):
+    with pytest.raises(InputError, match=f"was begun with different {named}: give the options"):
         score_users(MODEL, blocks(), replace(begun, **changed))
     assert files(tmp_path / "out.unfinished") == before
 
@@ -267,7 +267,7 @@ def test_only_those_whose_history_has_changed_are_scored(tmp_path: Path) -> None
     )
     counts = score_users(MODEL, changed, delta, may_be_empty=True)
     assert pd.read_parquet(tmp_path / "delta")["user"].tolist() == [5, 41, 100, 101]
-    assert (counts.users, before.unchanged) == (4, N_USERS - 3 - 2)
+    assert (counts.users, before.unchanged, before.gone) == (4, N_USERS - 3 - 2, 3)
     # Tomorrow's run goes by this one: it knows those who were left out, too.
     tomorrow = Before.read(tmp_path / "delta")
     nobody = list(tomorrow.changed(stored_blocks(now, MODEL.items), 7))
@@ -277,7 +277,7 @@ def test_only_those_whose_history_has_changed_are_scored(tmp_path: Path) -> None
     counts = score_users(
         MODEL, none, replace(delta, out=tmp_path / "none", at_end=None), may_be_empty=True
     )
-    assert (counts.users, again.unchanged) == (0, N_USERS)
+    assert (counts.users, again.unchanged, again.gone) == (0, N_USERS, 0)
     assert not len(pd.read_parquet(tmp_path / "none"))
 
 

@@ -70,7 +70,7 @@ def test_score_says_how_much_is_found_and_goes_on_with_the_same_option(
     with monkeypatch.context() as patch:
         patch.setattr(batch._Work, "_one_part", second_fails)
         run(home, "score", *size, "--out", str(tmp_path / "cut"))
-    assert "begun with another approximate" in run(
+    assert "begun with different approximate" in run(
         home, "score", *size, "--approximate", "ivf:2", "--out", str(tmp_path / "cut")
     )
     assert "asks for 100.0%" in run(

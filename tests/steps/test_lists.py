@@ -216,9 +216,9 @@ def test_only_what_changed_is_scored(home: Path, tmp_path: Path) -> None:
     assert set(delta["user"]) <= {3, 1_000}
     assert 1_000 in set(delta["user"])
     for options, named in (
-        (["--explain", "1"], "was made with another explain"),
-        (["--form", "list"], "was made with another form"),
-        (["--k", "4"], "was made with another k"),
+        (["--explain", "1"], "was made with different explain"),
+        (["--form", "list"], "was made with different form"),
+        (["--k", "4"], "was made with different k"),
         (["--out", str(tmp_path / "before")], "give another --out"),
     ):
         other = run(home, "score", *since, "--out", str(tmp_path / "x"), *options)

@@ -133,7 +133,7 @@ def test_other_ways_of_reading_do_not_go_on(
 ) -> None:  # fmt: skip
     taken.assign(bought=taken["item"].to_numpy()[::-1]).to_parquet(tmp_path / "h.parquet")
     killed(monkeypatch, tmp_path / "h.parquet", tmp_path / "out")
-    with pytest.raises(InputError, match=r"was begun with another (unsorted|reading)"):
+    with pytest.raises(InputError, match=r"was begun with different (unsorted|reading)"):
         scored(tmp_path / "h.parquet", tmp_path / "out", **other(taken))
     scored(tmp_path / "h.parquet", tmp_path / "out")
 
@@ -147,7 +147,7 @@ def test_an_earlier_result_that_has_changed_meanwhile_does_not_go_on(
     since = {"since": tmp_path / "latest"}
     killed(monkeypatch, tmp_path / "b.parquet", tmp_path / "out", **since, users_per_part=4)
     scored(tmp_path / "b.parquet", tmp_path / "latest")
-    with pytest.raises(InputError, match="was begun with another since"):
+    with pytest.raises(InputError, match="was begun with different since"):
         scored(tmp_path / "b.parquet", tmp_path / "out", **since, users_per_part=4)
 
 
@@ -175,7 +175,10 @@ def test_ids_may_become_text_between_nights(taken: pd.DataFrame, tmp_path: Path)
     second = scored(tmp_path / "n2.csv", tmp_path / "two", since=tmp_path / "one")
     assert (second.counts.users, second.unchanged) == (1, 30)
     third = scored(tmp_path / "n2.csv", tmp_path / "three", since=tmp_path / "two")
-    assert (third.counts.users, third.unchanged) == (0, 31)
+    assert (third.counts.users, third.unchanged, third.gone) == (0, 31, 0)
+    taken[taken["user"] != taken["user"].iloc[0]].to_csv(tmp_path / "n4.csv", index=False)
+    fourth = scored(tmp_path / "n4.csv", tmp_path / "four", since=tmp_path / "three")
+    assert (fourth.counts.users, fourth.unchanged, fourth.gone) == (0, 29, 2)
 
 
 def test_ids_of_two_types_in_one_folder_are_one_sentence(
@@ -235,7 +238,7 @@ def test_where_what_is_available_has_changed_everybody_is_scored(
     same = replace(lists, at=pd.Timestamp("2026-05-30"))
     assert scored(tmp_path / "h.parquet", tmp_path / "two", lists=same, **since).unchanged == 30
     later = replace(lists, at=pd.Timestamp("2026-06-02"))
-    with pytest.raises(InputError, match="made with another permitted_items"):
+    with pytest.raises(InputError, match="made with different permitted_items"):
         scored(tmp_path / "h.parquet", tmp_path / "three", lists=later, **since)
 
 
