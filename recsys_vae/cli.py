@@ -100,6 +100,23 @@ def profile(**values: Any) -> None:
 
 
 @cli.command()
+@path_option("--data", required=True, help="folder that 'ingest' wrote, or a part of a split")
+@path_option("--out", required=True, help="Parquet file to write")
+def export(**values: Any) -> None:
+    """Write stored interactions to a Parquet file.
+
+    For other programs, and for --engine spark.
+
+    Example: recsys-vae export --data outputs/data --out outputs/all.parquet
+    """
+    from recsys_vae.steps.export import export as step
+
+    done = step(data=values["data"], out=values["out"])
+    click.echo(f"{done.rows:,} rows of {done.users:,} users: {', '.join(done.columns)}")
+    click.echo(f"written: {values['out']}")
+
+
+@cli.command()
 @path_option("--data", required=True, help="folder that 'ingest' wrote")
 @kind_option("--kind")
 @SPLITTING

@@ -170,8 +170,8 @@ class Workplace:
         other = next((name for name in known if begun.get(name) != known[name]), None)
         if other is not None:
             raise InputError(
-                f"{self.folder} was begun with different {other}: give the options of then to go on "
-                "with it, delete it to begin anew, or give another --out"
+                f"{self.folder} was begun with different {other}: give the options of then to go "
+                "on with it, delete it to begin anew, or give another --out"
             )
 
     def n_done(self) -> int:

@@ -11,6 +11,7 @@ from recsys_vae.evaluation.comparison import MARKS, Comparison, compare
 from recsys_vae.evaluation.measures import metric_label
 from recsys_vae.files import read_json
 from recsys_vae.reports.page import Picture, Section, Table, write_page
+from recsys_vae.steps.file_out import check_file_out
 from recsys_vae.steps.ingest import REPORT as INGEST_REPORT
 from recsys_vae.steps.judged import MANIFEST, PLOTS, first_choice, read_entries
 from recsys_vae.tracking.evaluations import evaluation_folders
@@ -25,14 +26,6 @@ _SAYS: Final = (
 )
 _METRICS_SHOWN: Final = 6
 
-_RESULTS: Final = (
-    "evaluation.json",
-    "model.json",
-    "split.json",
-    "interactions.json",
-    "_manifest.json",
-)
-
 
 def write_report(*, run: str, out: Path) -> None:
     """Write a page of data, models with intervals and tests, pictures and examples of lists.
@@ -44,17 +37,7 @@ def write_report(*, run: str, out: Path) -> None:
     Raises:
         InputError: there is no such run, it evaluated nothing, or it is damaged.
     """
-    if out.suffix.lower() not in SUFFIXES:
-        better = out.with_suffix(SUFFIXES[0])
-        raise InputError(f"--out {out} has another suffix than .html: choose {better}")
-    if out.is_dir():
-        raise InputError(f"--out {out} is a folder: name a file in it, such as {out}/report.html")
-    inside = next((name for name in _RESULTS if (out.parent / name).exists()), None)
-    if inside is not None:
-        raise InputError(
-            f"--out {out} lies beside {inside}, in a folder that a later run replaces as a whole: "
-            f"choose {out.absolute().parent.parent / out.name}"
-        )
+    check_file_out(out, SUFFIXES)
     whole = Path(run)
     own = (whole / "evaluation" / MANIFEST).is_file()
     folders = [whole / "evaluation"] if own else evaluation_folders(run)

@@ -88,7 +88,7 @@ def score_on_spark(options: SparkScoreOptions) -> ScoreCounts:
         if histories.storage.holds(INTERACTIONS_MANIFEST):
             raise InputError(
                 f"{options.histories} holds stored interactions, which --engine spark does not "
-                "read: give the file they were made of, or use --engine local"
+                "read: make a file of them with 'recsys-vae export', or use --engine local"
             )
         check_no_result(options.histories, histories.storage.holds(MANIFEST))
         started = time.perf_counter()

@@ -1,0 +1,40 @@
+"""Where a single file may be written: under a name that says what it is, and where it stays."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from recsys_vae.errors import InputError
+
+_RESULTS: Final = (
+    "evaluation.json",
+    "model.json",
+    "split.json",
+    "interactions.json",
+    "ingest.json",
+    "_manifest.json",
+)
+
+
+def check_file_out(out: Path, suffixes: Sequence[str]) -> None:
+    """Refuse a name for a file that would mislead, or that a later run would take away.
+
+    Args:
+        out: the file that is to be written.
+        suffixes: that it may have; the first is proposed.
+
+    Raises:
+        InputError: it has another suffix, is a folder, or lies in a folder of results.
+    """
+    if out.suffix.lower() not in suffixes:
+        better = out.with_suffix(suffixes[0])
+        raise InputError(f"--out {out} has another suffix than {suffixes[0]}: choose {better}")
+    if out.is_dir():
+        within = out / f"all{suffixes[0]}"
+        raise InputError(f"--out {out} is a folder: name a file in it, such as {within}")
+    inside = next((name for name in _RESULTS if (out.parent / name).exists()), None)
+    if inside is not None:
+        raise InputError(
+            f"--out {out} lies beside {inside}, in a folder that a later run replaces as a whole: "
+            f"choose {out.absolute().parent.parent / out.name}"
+        )
