@@ -15,7 +15,7 @@ from torch import Tensor
 from recsys_vae.models.gated_scores import GatedScores
 from recsys_vae.models.sparse_product import sparse_product
 from recsys_vae.nn.linear_scores import LinearScores
-from recsys_vae.ranking.ordering import empty_lists, ordered, products
+from recsys_vae.ranking.ordering import ordered, products
 from recsys_vae.ranking.room import Room
 from recsys_vae.ranking.rough import Contenders, Groups, contenders_of
 from recsys_vae.ranking.rough_choice import RoughChoice
@@ -26,6 +26,7 @@ from recsys_vae.ranking.topn import (
     TopN,
     check_finite,
     check_length,
+    joined,
     rows_from,
 )
 
@@ -34,6 +35,8 @@ _HELD: Final = 1 << 24
 _HELD_BY_GPU: Final = 1 << 25
 _NEAR: Final = 64
 """Users whose sums are made and searched at once, while they are near the processor."""
+_SCORED: Final = 1 << 22
+"""Candidates that wait to be scored together, some 100 MB; usual blocks have far fewer."""
 _SUMS: Final = 1 << 22
 """Sums that a processor holds at a time, 16 MB, beside as much of their sparse part."""
 _BITS: Final = math.log2(math.e)
@@ -107,18 +110,21 @@ class GatedShortlist:
         n_users, n_items = users.given.shape
         check_length(k, n_items)
         check_finite(users.logits.hidden_BH)
-        if not n_users:
-            return empty_lists(0, k)
         held = _HELD if users.logits.hidden_BH.is_cpu else _HELD_BY_GPU
         parts = max(1, math.ceil(n_users * n_items / held))
         at_once = max(1, math.ceil(n_users / parts))
-        found = list[_Found]()
+        lists, waiting, first = list[TopN](), list[_Found](), 0
         for start in range(0, n_users, at_once):
             rows = slice(start, min(start + at_once, n_users))
             with rows_from(start):
-                found.append(self._some(users.of(rows), given[rows], k))
-        # Scored all at once: the more users, the more of them want the same items' weights.
-        return self._in_order(users, _Found.joined(found), k)
+                waiting.append(self._some(users.of(rows), given[rows], k))
+            # Scored together: the more users, the more of them want the same items' weights.
+            if rows.stop == n_users or sum(len(one.path_N) for one in waiting) > _SCORED:
+                with rows_from(first):
+                    logits = users.of(slice(first, rows.stop)).logits
+                    lists.append(self._in_order(logits, users.gate, _Found.joined(waiting), k))
+                waiting, first = [], rows.stop
+        return joined(lists, k)
 
     def _some(self, users: GatedScores, given: csr_array, k: int) -> "_Found":
         """Find the candidates of so few users that their rough logits can be held."""
@@ -211,11 +217,11 @@ class GatedShortlist:
         groups = Groups.of(sums_BI, k)
         return contenders_of(iter([(self._numbers_I, groups)]), k, lowest, most, refine)
 
-    def _in_order(self, users: GatedScores, found: "_Found", k: int) -> TopN:
+    def _in_order(self, logits: LinearScores, gate: float, found: "_Found", k: int) -> TopN:
         contenders = found.contenders
-        relative_N = self._exact(users.logits, contenders).double()
+        relative_N = self._exact(logits, contenders).double()
         relative_N.sub_(found.largest_B[contenders.users_N])
-        scores_N = relative_N.exp_().mul_(users.gate).float().add_(found.path_N)
+        scores_N = relative_N.exp_().mul_(gate).float().add_(found.path_N)
         return ordered(scores_N, contenders, len(found.largest_B), k)
 
     def _largest(self, logits: LinearScores, ahead: Contenders) -> Tensor:

@@ -97,7 +97,9 @@ def test_a_list_does_not_depend_on_the_block_or_on_how_much_is_held(
     nearer = GatedShortlist(one.weight_IH, one.bias_I).rank(users, seen, 30)
     monkeypatch.setattr(gated, "_HELD", 2_013 * 5)
     pieces = GatedShortlist(one.weight_IH, one.bias_I).rank(users, seen, 30)
-    for parts in (near, nearer, pieces):
+    monkeypatch.setattr(gated, "_SCORED", 30 * 11)
+    scored = GatedShortlist(one.weight_IH, one.bias_I).rank(users, seen, 30)
+    for parts in (near, nearer, pieces, scored):
         assert_same(whole, parts)
     assert whole.items_BK.tolist() == in_float64(users, seen, 30, ItemRules())
 
