@@ -36,7 +36,10 @@ _HELD_BY_GPU: Final = 1 << 25
 _NEAR: Final = 64
 """Users whose sums are made and searched at once, while they are near the processor."""
 _SCORED: Final = 1 << 22
-"""Candidates that wait to be scored together, some 100 MB; usual blocks have far fewer."""
+"""Candidates that wait to be scored together, some 100 MB; usual blocks have far fewer.
+
+Those of `_HELD` rough logits come at once: if they all tie, a gigabyte and a half was seen.
+"""
 _SUMS: Final = 1 << 22
 """Sums that a processor holds at a time, 16 MB, beside as much of their sparse part."""
 _BITS: Final = math.log2(math.e)
@@ -117,7 +120,7 @@ class GatedShortlist:
         for start in range(0, n_users, at_once):
             rows = slice(start, min(start + at_once, n_users))
             with rows_from(start):
-                waiting.append(self._some(users.of(rows), given[rows], k))
+                waiting += self._some(users.of(rows), given[rows], k)
             # Scored together: the more users, the more of them want the same items' weights.
             if rows.stop == n_users or sum(len(one.path_N) for one in waiting) > _SCORED:
                 with rows_from(first):
@@ -126,17 +129,17 @@ class GatedShortlist:
                 waiting, first = [], rows.stop
         return joined(lists, k)
 
-    def _some(self, users: GatedScores, given: csr_array, k: int) -> "_Found":
+    def _some(self, users: GatedScores, given: csr_array, k: int) -> list["_Found"]:
         """Find the candidates of so few users that their rough logits can be held."""
 
-        def found(rough: RoughProduct, most: int | None) -> _Found:
+        def found(rough: RoughProduct, most: int | None) -> list[_Found]:
             return self._found(rough, users, given, k, most)
 
         return self._rough.tried(users.logits.hidden_BH, k, found)
 
     def _found(
         self, rough: RoughProduct, users: GatedScores, given: csr_array, k: int, most: int | None
-    ) -> "_Found":
+    ) -> list["_Found"]:
         rough_users = rough.of(users.logits.hidden_BH)
         base_B = rough_users.base_B
         ((_, rough_BI),) = rough_users.chunks
@@ -183,7 +186,7 @@ class GatedShortlist:
             found.append(_Found(some, path_N, largest_B[rows]))
             if most is not None:
                 most -= len(path_N)  # most groups that were looked into have one
-        return _Found.joined(found)
+        return found
 
     def _path(self, users: GatedScores, rows: slice) -> Tensor:
         """Give p_BI of some users, -inf for what may stand in nobody's list."""

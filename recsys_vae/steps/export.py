@@ -84,7 +84,7 @@ def _some_users(offsets: npt.NDArray[np.integer]) -> list[tuple[int, int]]:
     """Give ranges of users whose entries are held together."""
     bounds = [0]
     while bounds[-1] < len(offsets) - 1:
-        most = offsets[bounds[-1]] + _ROWS_AT_ONCE
+        most = int(offsets[bounds[-1]]) + _ROWS_AT_ONCE
         stop = int(np.searchsorted(offsets, most, side="right")) - 1
         bounds.append(max(bounds[-1] + 1, stop))
     return list(pairwise(bounds))

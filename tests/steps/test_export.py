@@ -69,7 +69,8 @@ def test_it_reads_back_as_the_same_interactions(
         ("nothing", "all.parquet", "no interactions.json in it.*recsys-vae ingest"),
         ("ratings/data", "all.csv", r"another suffix than .parquet: choose .*all.parquet"),
         ("ratings/data", "folder.parquet", "is a folder: name a file in it"),
-        ("ratings/data", "results/all.parquet", "beside split.json, in a folder that a later run"),
+        ("ratings/data", "results/new/all.parquet", "below split.json, in a folder that"),
+        ("ratings/data", "results/all.parquet", "beside or below split.json, in a folder that"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(

@@ -89,7 +89,7 @@ def test_what_drift_is_measured_against_stays(refused: Refused) -> None:
 
 def test_a_report_does_not_lie_where_it_would_be_in_the_way(refused: Refused) -> None:
     said = refused("report", "--run", "judged", "--out", "judged/report.html")
-    assert "lies beside evaluation.json" in said
+    assert "lies beside or below evaluation.json" in said
     assert not Path("judged/report.html").exists()
 
 
