@@ -19,7 +19,7 @@ from recsys_vae.ranking.ordering import ordered, products
 from recsys_vae.ranking.room import Room
 from recsys_vae.ranking.rough import Contenders, Groups, contenders_of
 from recsys_vae.ranking.rough_choice import RoughChoice
-from recsys_vae.ranking.rough_product import Multiplied, RoughProduct
+from recsys_vae.ranking.rough_product import Multiplied, RoughProduct, RoughUsers
 from recsys_vae.ranking.seen import Seen
 from recsys_vae.ranking.topn import (
     ItemRules,
@@ -141,9 +141,38 @@ class GatedShortlist:
         self, rough: RoughProduct, users: GatedScores, given: csr_array, k: int, most: int | None
     ) -> list["_Found"]:
         rough_users = rough.of(users.logits.hidden_BH)
-        base_B = rough_users.base_B
         ((_, rough_BI),) = rough_users.chunks
-        heads = list[Tensor]()
+        known, largest_B = self._known(rough, rough_users, rough_BI, users, most)
+        seen = Seen.of(given, rough_BI.device) if self._rules.mask_seen else None
+        near = len(rough_BI)
+        if rough_BI.is_cpu:
+            near = max(1, min(_NEAR, _SUMS // rough_BI.shape[1]))
+        found = list[_Found]()
+        for start in range(0, len(rough_BI), near):
+            rows = slice(start, min(start + near, len(rough_BI)))
+            path_BI = self._path(users, rows)
+            if seen is not None:
+                own = slice(given.indptr[rows.start], given.indptr[rows.stop])
+                taken = Seen(seen.users_N[own] - start, seen.items_N[own], seen.highest)
+                taken.mask(path_BI, self._numbers_I)
+            with rows_from(start):
+                some = self._near(rough_BI[rows], path_BI, known.of(rows), k, most)
+            path_N = path_BI[some.users_N, some.items_N]
+            found.append(_Found(some, path_N, largest_B[rows]))
+            if most is not None:
+                most -= len(path_N)  # most groups that were looked into have one
+        return found
+
+    def _known(
+        self,
+        rough: RoughProduct,
+        rough_users: RoughUsers,
+        rough_BI: Tensor,
+        users: GatedScores,
+        most: int | None,
+    ) -> tuple["_Known", Tensor]:
+        """Score what may have the largest logit, and give what follows for the others, and L_B."""
+        base_B, heads = rough_users.base_B, list[Tensor]()
 
         def foremost(first_B: Tensor, _last_B: Tensor) -> Tensor:
             heads.append(first_B)
@@ -168,25 +197,7 @@ class GatedShortlist:
         little_B = _PEAK * rough.growth * most_B
         room_B = 1e-5 * gate * (1 + highest_B.abs())
         known = _Known(highest_B - added_B, error_B, doubt_B, 2 * little_B + room_B, open_B)
-        seen = Seen.of(given, rough_BI.device) if self._rules.mask_seen else None
-        near = len(rough_BI)
-        if rough_BI.is_cpu:
-            near = max(1, min(_NEAR, _SUMS // rough_BI.shape[1]))
-        found = list[_Found]()
-        for start in range(0, len(rough_BI), near):
-            rows = slice(start, min(start + near, len(rough_BI)))
-            path_BI = self._path(users, rows)
-            if seen is not None:
-                own = slice(given.indptr[rows.start], given.indptr[rows.stop])
-                taken = Seen(seen.users_N[own] - start, seen.items_N[own], seen.highest)
-                taken.mask(path_BI, self._numbers_I)
-            with rows_from(start):
-                some = self._near(rough_BI[rows], path_BI, known.of(rows), k, most)
-            path_N = path_BI[some.users_N, some.items_N]
-            found.append(_Found(some, path_N, largest_B[rows]))
-            if most is not None:
-                most -= len(path_N)  # most groups that were looked into have one
-        return found
+        return known, largest_B
 
     def _path(self, users: GatedScores, rows: slice) -> Tensor:
         """Give p_BI of some users, -inf for what may stand in nobody's list."""
