@@ -1,6 +1,7 @@
 """Choices on validation that chance alone does not make."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final, Self
 
 import numpy as np
@@ -8,6 +9,9 @@ import numpy.typing as npt
 
 _ERRORS: Final = 2.0
 """Standard errors of a difference that few users could make by chance."""
+_FACTOR: Final = 3.0
+_FURTHEST: Final = 0.99 * _FACTOR**3
+"""How far the third step goes, and no further whatever rounding does."""
 
 
 class Validation(float):
@@ -42,6 +46,22 @@ def better(one: float, other: float) -> bool:
     (True, True, False)
     """
     return one > other or (math.isnan(other) and not math.isnan(one))
+
+
+def beyond(best: float, candidates: Sequence[float]) -> float | None:
+    """Give what to try next where the best value is at an end of the candidates, or beyond it.
+
+    Three times as much above them and a third below, up to the third such step; None otherwise.
+
+    >>> beyond(540.0, [60.0, 20.0, 180.0, 540.0]), beyond(180.0, [60.0, 20.0, 180.0, 540.0])
+    (1620.0, None)
+    """
+    lowest, highest = min(candidates), max(candidates)
+    if best >= highest:
+        return best * _FACTOR if best < highest * _FURTHEST else None
+    if best <= lowest:
+        return best / _FACTOR if best > lowest / _FURTHEST else None
+    return None
 
 
 def clearly_better(one: float, other: float) -> bool:

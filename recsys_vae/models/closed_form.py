@@ -1,6 +1,7 @@
 """What recommenders without gradient steps share: settings chosen on validation, learned arrays."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy.sparse import csr_array
 
 from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig, NotFittedError
-from recsys_vae.models.choosing import better, clearly_better
+from recsys_vae.models.choosing import better, beyond, clearly_better
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -29,6 +30,8 @@ class ArrayRecommender(ABC):
 
     reluctant: ClassVar[bool] = False
     """Whether the first candidate is left only for what is clearly better than it."""
+    widened: ClassVar[str | None] = None
+    """A setting that goes on beyond its candidates where the outermost of them is chosen."""
 
     def __init__(self, config: ModelConfig) -> None:
         """Describe a model; it can score once fitted or restored."""
@@ -77,7 +80,7 @@ class ArrayRecommender(ABC):
         first = best = -np.inf
         learned: ModelConfig | None = None
         chosen = tried[0], arrays
-        for config in tried if validate else tried[:1]:
+        for config in tried if validate else tried[:1]:  # it may grow on the way
             # Scoring, and the saved model, need the settings that were fitted with.
             self._config = config
             if learned is None or not self._learn_alike(config, learned):
@@ -95,6 +98,8 @@ class ArrayRecommender(ABC):
                 better(metric, best) and (not self.reluctant or clearly_better(metric, first))
             ):
                 best, chosen = metric, (config, arrays)
+            if config is tried[-1]:
+                tried += self._further(chosen[0], tried)
         self._config, arrays = chosen
         return self.restore(train.items, arrays)
 
@@ -115,6 +120,17 @@ class ArrayRecommender(ABC):
             if config not in tried:
                 tried.append(config)
         return tried
+
+    def _further(self, chosen: ModelConfig, tried: Sequence[ModelConfig]) -> list[ModelConfig]:
+        """Give the next setting to try, if the best so far is at an end of the candidates."""
+        name = self.widened
+        if name is None or getattr(self._asked, name) is not None:
+            return []
+        value = beyond(getattr(chosen, name), [one[name] for one in self.candidates])
+        if value is None:
+            return []
+        config = self._asked.model_copy(update={name: value})
+        return [config] if config not in tried else []
 
     def arrays(self) -> Arrays:
         """Give what was learned, by name."""

@@ -26,7 +26,7 @@ class EASEConfig(ModelConfig):
         gt=0,
         le=1e9,
         description="lambda, added to every item's count; None: the best on validation among 20, "
-        "80, 200, 500, 1200 (200 where nothing validates)",
+        "80, 200, 500, 1200, and beyond if an end is best (200 where nothing validates)",
     )
 
 
@@ -48,6 +48,7 @@ class EASE(ArrayRecommender):
     candidates: ClassVar[tuple[dict[str, Any], ...]] = tuple(
         {"ridge": ridge} for ridge in (200.0, 20.0, 80.0, 500.0, 1200.0)
     )
+    widened: ClassVar[str | None] = "ridge"
 
     def __init__(self, config: EASEConfig | None = None) -> None:
         """Describe the model."""

@@ -24,7 +24,7 @@ class SparseEASEConfig(ModelConfig):
         gt=0,
         le=1e9,
         description="lambda, added to all counts, in users of median activity; None: 60, or "
-        "what is clearly better on validation among 20, 180, 540",
+        "what is clearly better on validation among 20, 180, 540, and beyond if an end is best",
     )
     neighbours: int = Field(default=128, ge=1, le=4096, description="K, features of a regression")
     damping: float = Field(
@@ -57,8 +57,8 @@ class SparseEASE(ArrayRecommender):
     candidates: ClassVar[tuple[dict[str, Any], ...]] = tuple(
         {"ridge": ridge} for ridge in (60.0, 20.0, 180.0, 540.0)
     )
-
     reluctant: ClassVar[bool] = True
+    widened: ClassVar[str | None] = "ridge"
 
     def __init__(self, config: SparseEASEConfig | None = None) -> None:
         """Describe the model."""

@@ -88,6 +88,29 @@ def test_what_is_set_is_not_chosen(checkerboard: Checkerboard) -> None:
     assert {one["neighbours"] for one in judge.seen} == {5}
 
 
+@pytest.mark.parametrize(
+    ("best", "further"),
+    [
+        (1e9, [1620.0, 4860.0, 14580.0]),  # no further than three steps
+        (1620.0, [1620.0, 4860.0]),  # one beyond the best shows that it is
+        (0.0, [20 / 3, 20 / 9, 20 / 27]),
+        (180.0, []),
+    ],
+)
+def test_beyond_an_end_of_the_candidates_it_goes_on_while_that_is_better(
+    best: float, further: list[float], checkerboard: Checkerboard
+) -> None:
+    seen = list[float]()
+
+    def judge(model: Recommender) -> float:
+        seen.append(model.config.model_dump()["ridge"])
+        return -abs(seen[-1] - best)
+
+    model = make_model("sparse-ease", {}).fit(checkerboard.train, FitOptions(validate=judge))
+    assert seen == pytest.approx([60.0, 20.0, 180.0, 540.0, *further])
+    assert model.config.model_dump()["ridge"] == min(seen, key=lambda ridge: abs(ridge - best))
+
+
 def test_fitted_again_it_chooses_again(checkerboard: Checkerboard) -> None:
     model = make_model("graph-filter", {"rank": 2})
     model.fit(checkerboard.train, FitOptions())
