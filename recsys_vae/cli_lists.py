@@ -104,6 +104,12 @@ def score(**values: Any) -> None:
         f"histories: {counts.unknown_items:,} rows with unknown items, "
         f"{counts.below_threshold:,} others not above the threshold\nwritten: {values['out']}"
     )
+    asked = values["mask_seen"] and values["mask_rated"]
+    if values["engine"] == "spark" and asked and counts.below_threshold:
+        click.echo(
+            "note: the lists may hold what its user has rated at or below the threshold, which "
+            "--engine local leaves out and --engine spark does not"
+        )
 
 
 def _on_spark(values: dict[str, Any]) -> "ScoreCounts":

@@ -38,7 +38,9 @@ SHOWN = {"show_default": True, "max_content_width": 100}
     "in --out",
 )
 @click.option("--study", help="name of the study; default: by recipe, data and options")
-@click.option("--register", default="recsys-vae", help="name in MLflow's registry")
+@click.option(
+    "--register", default="recsys-vae", help="name in MLflow's registry; 'none': not registered"
+)
 @path_option("--out", required=True, help="folder for the model, its recipe and the trials")
 def tune(**values: Any) -> None:
     """Search a recipe's settings, train with the best ones and register the model.
@@ -56,9 +58,12 @@ def tune(**values: Any) -> None:
 
     overrides = values.pop("overrides")
     recipe = read_recipe(values.pop("recipe"), overrides)
+    if values["register"] == "none":
+        values["register"] = None
     done = step(TuneOptions(recipe=recipe, **values), lambda line: click.echo(line, err=True))
     click.echo(console_tuning.tuned(done))
-    click.echo(f"written: {values['out']}, in MLflow: {done.trained.uri}, which is now @challenger")
+    place = "" if values["register"] is None else ", which is now @challenger"
+    click.echo(f"written: {values['out']}, in MLflow: {done.trained.uri}{place}")
 
 
 @click.command(cls=Verb, context_settings=SHOWN)

@@ -19,7 +19,14 @@ RULES = options(
     click.option(
         "--mask-seen", type=bool, default=True, help="leave out what the user has already taken"
     ),
-    path_option("--rules", help="TOML file of rules, instead of the three above (docs/rules.md)"),
+    click.option(
+        "--mask-rated", type=bool, default=True,
+        help="with seen items, leave out those rated at or below the threshold, too",
+    ),
+    path_option(
+        "--rules",
+        help="TOML file of rules, instead of --allow, --block and --mask-seen (docs/rules.md)",
+    ),
     click.option("--at", help="time at which the rules ask what is available; default: now"),
     click.option(
         "--rerank", help="choose from ten times as many: mmr:0.7, dpp:1, calibrate:0.5"
@@ -61,8 +68,8 @@ def list_options(values: dict[str, Any]) -> "ListOptions":
         if values["rules"] is None:
             raise InputError("--at is the time that rules ask for: give --rules, or leave it out")
     names = (
-        "allow", "block", "mask_seen", "rules", "rerank", "explore", "explain", "approximate",
-        "approximate_recall", "items",
+        "allow", "block", "mask_seen", "mask_rated", "rules", "rerank", "explore", "explain",
+        "approximate", "approximate_recall", "items",
     )  # fmt: skip
     return ListOptions(at=at, **{name: values[name] for name in names})
 

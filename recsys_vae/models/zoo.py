@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,6 +205,8 @@ def save_model(
                 f"{folder} cannot be written ({reason(error)}): free some space"
             ) from error
         save_ids(model.items, temporary / ITEMS)
+        # safetensors lets nobody but the owner read what it writes.
+        shutil.copymode(temporary / ITEMS, temporary / WEIGHTS)
         sums = {file.name: file_sum(file) for file in sorted(temporary.iterdir())}
         manifest = {
             "format_version": FORMAT_VERSION,

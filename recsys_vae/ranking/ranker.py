@@ -150,12 +150,20 @@ class Ranker:
                     f"'{model.name}' are not: leave out --approximate"
                 )
 
-    def make(self, users: IdArray, given: csr_array, *, compared: bool = False) -> Made:
+    def make(
+        self,
+        users: IdArray,
+        given: csr_array,
+        seen: csr_array | None = None,
+        *,
+        compared: bool = False,
+    ) -> Made:
         """Make the lists of a block of users.
 
         Args:
             users: (B,) external ids.
             given: (B, I) histories.
+            seen: (B, I) what is left out where the rules leave out seen items; None: `given`.
             compared: whether approximate lists are compared with the exact ones.
 
         Raises:
@@ -164,24 +172,25 @@ class Ranker:
             NotFiniteError: a score is NaN or infinite.
         """
         try:
-            made = self._made(users, given)
+            seen = given if seen is None else seen
+            made = self._made(users, given, seen)
             if not compared or self.making.approximate is None:
                 return made
-            recall = Recall.of(made.lists, self._exact(given))
+            recall = Recall.of(made.lists, self._exact(given, seen))
             self.making.approximate.check(recall)
             return replace(made, recall=recall)
         except NotFiniteError as error:
             raise NotFiniteError(repr(users.tolist()[error.row]), error.row) from error
 
-    def _made(self, users: IdArray, given: csr_array) -> Made:
+    def _made(self, users: IdArray, given: csr_array, seen: csr_array) -> Made:
         relaxed: dict[str, int] = {}
         if self.making.plain:
-            lists = self.lists(given)
+            lists = self.lists(given, seen)
         elif isinstance(self.making.rules, Rules) and self.making.reranking is None:
-            made = self.making.rules.apply(self._scores(users, given), users, given, self.k)
+            made = self.making.rules.apply(self._scores(users, given), users, seen, self.k)
             lists, relaxed = made.lists, made.relaxed()
         else:
-            lists = self._from_pool(users, given)
+            lists = self._from_pool(users, given, seen)
         reasons = None
         if self.making.explained:
             found = explain(self.model, given, self._scored(lists), top=self.making.explained)
@@ -189,11 +198,12 @@ class Ranker:
         return Made(lists, relaxed, reasons)
 
     @torch.inference_mode()
-    def lists(self, given: csr_array) -> TopN:
+    def lists(self, given: csr_array, seen: csr_array | None = None) -> TopN:
         """Rank items for a block of users, under rules that are the same for everybody.
 
         Args:
             given: (B, I) histories.
+            seen: (B, I) what is left out where the rules leave out seen items; None: `given`.
 
         Raises:
             InputError: k is out of range.
@@ -201,22 +211,24 @@ class Ranker:
         """
         rules = self.making.rules
         assert isinstance(rules, ItemRules)  # others need to know the users
-        model = self.model
+        model, seen = self.model, given if seen is None else seen
         if isinstance(model, GatedRecommender):
-            return self._gated_lists(model, given, rules)
+            return self._gated_lists(model, given, seen, rules)
         if not isinstance(model, LinearRecommender):
-            return rank(self._in_pieces(given, model.score), given, self.k, rules)
+            return rank(self._in_pieces(given, model.score), seen, self.k, rules)
         users = self._factors(model.linear_scores, given)
         shortlist = self._prepared(users, rules)
         if self.making.approximate is None:
-            return shortlist.rank(users, given, self.k)
+            return shortlist.rank(users, seen, self.k)
         if self._search is None:
             probes = self.making.approximate.probes
             items = (users.weight_IH, users.bias_I)
             self._search = ApproximateSearch(*items, rules, probes, shortlist)
-        return self._search.rank(users, given, self.k)
+        return self._search.rank(users, seen, self.k)
 
-    def _gated_lists(self, model: GatedRecommender, given: csr_array, rules: ItemRules) -> TopN:
+    def _gated_lists(
+        self, model: GatedRecommender, given: csr_array, seen: csr_array, rules: ItemRules
+    ) -> TopN:
         made: list[GatedScores] = []
 
         def logits(part: csr_array) -> LinearScores:
@@ -228,7 +240,7 @@ class Ranker:
             self._gated = GatedShortlist(product.weight_IH, product.bias_I, rules)
         own = csr_array(given, dtype=np.float32)
         users = GatedScores(product, own, made[0].path_II, made[0].gate)
-        return self._gated.rank(users, given, self.k)
+        return self._gated.rank(users, seen, self.k)
 
     def _factors(
         self, factors: Callable[[csr_array], LinearScores], given: csr_array
@@ -250,11 +262,11 @@ class Ranker:
         return self._shortlist
 
     @torch.inference_mode()
-    def _exact(self, given: csr_array) -> TopN:
+    def _exact(self, given: csr_array, seen: csr_array) -> TopN:
         """Give the exact lists where `lists` are approximate."""
         assert isinstance(self.model, LinearRecommender)
         assert self._shortlist is not None
-        return self._shortlist.rank(self._factors(self.model.linear_scores, given), given, self.k)
+        return self._shortlist.rank(self._factors(self.model.linear_scores, given), seen, self.k)
 
     def _scores(self, users: IdArray, given: csr_array) -> FloatMatrix:
         if self.making.explore is None:
@@ -269,16 +281,16 @@ class Ranker:
             parts.append(sampled_scores(self.model, filled, own, seed)[: len(part)])
         return np.concatenate(parts)
 
-    def _from_pool(self, users: IdArray, given: csr_array) -> TopN:
+    def _from_pool(self, users: IdArray, given: csr_array, seen: csr_array) -> TopN:
         scores_BI, rules = self._scores(users, given), self.making.rules
         wanted = self.k if self.making.reranking is None else _POOL * self.k
         size = min(wanted, scores_BI.shape[1])
         if isinstance(rules, Rules):
             check_finite(scores_BI)
-            rules.mask(scores_BI, users, given)
+            rules.mask(scores_BI, users, seen)
             pool = best(scores_BI, size)
         else:
-            pool = rank(scores_BI, given, size, rules)
+            pool = rank(scores_BI, seen, size, rules)
         if self.making.reranking is None:
             return pool
         if self._vectors is None and not isinstance(self.making.reranking, Calibration):

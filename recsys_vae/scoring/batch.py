@@ -265,7 +265,7 @@ class _Work:
         self, part: Iterator[HistoryBlock], *, compared: bool
     ) -> Iterator[tuple[HistoryBlock, Made]]:
         def make(block: HistoryBlock, *, compared: bool = False) -> Made:
-            return self._ranker.make(block.users, block.given, compared=compared)
+            return self._ranker.make(block.users, block.given, block.seen, compared=compared)
 
         # The first block prepares the ranker for all, alone.
         yield from self._sides.make(partial(make, compared=compared), islice(part, 1))
@@ -278,7 +278,7 @@ class _Work:
         else:
             empty_B = np.diff(block.given.indptr) == 0
             table = list_table(block.users, lists, items, empty_B, made.because)
-        group.add(table, state_table(block.users, block.given), int(lists.lengths.sum()))
+        group.add(table, state_table(block), int(lists.lengths.sum()))
 
 
 class _Group:

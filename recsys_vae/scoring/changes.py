@@ -6,7 +6,7 @@ Legend: B users in the block, N stored entries.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -47,10 +47,21 @@ def history_hashes(given: csr_array) -> Hashes:
     return hashes
 
 
-def state_table(users: Any, given: csr_array) -> pa.Table:
+def block_hashes(block: HistoryBlock) -> Hashes:
+    """Give a number for what each user has taken and what they have rated without taking it."""
+    hashes = history_hashes(block.given)
+    if block.rated is not None:
+        hashes += history_hashes(block.rated) * np.uint64(
+            0xD1342543DE82EF95
+        )  # odd, so it is one to one
+    return hashes
+
+
+def state_table(block: HistoryBlock) -> pa.Table:
     """Give what is remembered of histories: columns `user` and `history`."""
-    kind = pa.int64() if np.asarray(users).dtype.kind == "i" else pa.string()
-    return pa.table({"user": pa.array(users, kind), "history": pa.array(history_hashes(given))})
+    kind = pa.int64() if np.asarray(block.users).dtype.kind == "i" else pa.string()
+    hashes = pa.array(block_hashes(block))
+    return pa.table({"user": pa.array(block.users, kind), "history": hashes})
 
 
 @dataclass(slots=True)
@@ -127,7 +138,7 @@ class Before:
             numbers = self.users.numbers(block.users, missing="mark")
             known = numbers != UNKNOWN
             same = known.copy()
-            same[known] = self.history[numbers[known]] == history_hashes(block.given)[known]
+            same[known] = self.history[numbers[known]] == block_hashes(block)[known]
             self.unchanged += int(same.sum())
             self.again += int(known.sum())
             self.left_out.append(numbers[same])

@@ -25,6 +25,7 @@ from recsys_vae.scoring.list_form import ListRows
 from recsys_vae.scoring.order import Once
 
 _BELOW: Final = -2
+"""Of an item that the model does not know; that of a known one is as far below as its number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,39 +37,59 @@ class HistoryBlock:
         given: (B, I) histories.
         unknown: rows left out because the model does not know their item.
         below: rows left out because their rating is not above the threshold.
+        rated: (B, I) the items of those rows; None: there are none.
     """
 
     users: IdArray
     given: csr_array
     unknown: int
     below: int
+    rated: csr_array | None = None
 
     def rows(self, chosen: npt.NDArray[np.intp], *, counted: bool = True) -> "HistoryBlock":
         """Give some of the users, with the counts of all or without."""
         unknown, below = (self.unknown, self.below) if counted else (0, 0)
-        return HistoryBlock(self.users[chosen], self.given[chosen], unknown, below)
+        rated = None if self.rated is None else self.rated[chosen]
+        return HistoryBlock(self.users[chosen], self.given[chosen], unknown, below, rated)
+
+    @property
+    def seen(self) -> csr_array:
+        """All that the users have taken or rated, (B, I)."""
+        return self.given if self.rated is None else csr_array(self.given + self.rated)
 
 
 def joined(blocks: Sequence[HistoryBlock]) -> HistoryBlock:
     """Put blocks together, in order; at least one."""
     if len(blocks) == 1:
         return blocks[0]
-    matrices = [one.given for one in blocks]
+    rated = None
+    if any(one.rated is not None for one in blocks):
+        nothing = [csr_array(one.given.shape, dtype=np.float32) for one in blocks]
+        rated = _stacked(
+            [
+                none if one.rated is None else one.rated
+                for one, none in zip(blocks, nothing, strict=True)
+            ]
+        )
+    return HistoryBlock(
+        np.concatenate([one.users for one in blocks]),
+        _stacked([one.given for one in blocks]),
+        sum(one.unknown for one in blocks),
+        sum(one.below for one in blocks),
+        rated,
+    )
+
+
+def _stacked(matrices: Sequence[csr_array]) -> csr_array:
     starts = np.cumsum([0, *(one.nnz for one in matrices)])
     indptr = [one.indptr[1:] + start for one, start in zip(matrices, starts[:-1], strict=True)]
-    given = csr_array(
+    return csr_array(
         (
             np.concatenate([one.data for one in matrices]),
             np.concatenate([one.indices for one in matrices]),
             np.concatenate([[0], *indptr]),
         ),
         shape=(sum(one.shape[0] for one in matrices), matrices[0].shape[1]),
-    )
-    return HistoryBlock(
-        np.concatenate([one.users for one in blocks]),
-        given,
-        sum(one.unknown for one in blocks),
-        sum(one.below for one in blocks),
     )
 
 
@@ -81,12 +102,14 @@ class HistorySource:
             list of items in each row (list form).
         reading: what it does not say about itself.
         threshold: where the file has ratings, only those above it count; None: all count.
+        rated: whether blocks tell of the items of other ratings, too.
         users_per_block: users a block; the last may have fewer.
     """
 
     path: Path
     reading: ReadOptions = ReadOptions()
     threshold: float | None = None
+    rated: bool = True
     users_per_block: int = 2_048
 
     def blocks(self, items: IdMap) -> Iterator[HistoryBlock]:
@@ -132,7 +155,8 @@ class HistorySource:
             if self.threshold is not None and block.rating is not None:
                 # Neither NaN nor infinity is a rating above the threshold.
                 above = (block.rating > self.threshold) & (block.rating < np.inf)
-                numbers[~above] = _BELOW
+                known = np.maximum(numbers[~above], UNKNOWN)
+                numbers[~above] = _BELOW - 1 - known if self.rated else _BELOW
             yield _Runs.of(self._users(block, integers=integers), numbers)
 
     def _users(self, block: Checked, *, integers: bool) -> IdArray:
@@ -177,11 +201,16 @@ def _block_of(
     users: IdArray, lengths: npt.NDArray[np.int64], numbers: npt.NDArray[np.int64], n_items: int
 ) -> HistoryBlock:
     rows = np.repeat(np.arange(len(users)), lengths)
-    known = numbers >= 0
-    ones = np.ones(int(known.sum()), dtype=np.float32)
-    given = csr_from_pairs(rows[known], numbers[known], ones, (len(users), n_items))
-    unknown, below = int((numbers == UNKNOWN).sum()), int((numbers == _BELOW).sum())
-    return HistoryBlock(users, given, unknown, below)
+    shape = (len(users), n_items)
+
+    def matrix(chosen: npt.NDArray[np.bool_], items: npt.NDArray[np.int64]) -> csr_array:
+        ones = np.ones(int(chosen.sum()), dtype=np.float32)
+        return csr_from_pairs(rows[chosen], items[chosen], ones, shape)
+
+    below, known_below = numbers <= _BELOW, numbers < _BELOW
+    rated = matrix(known_below, _BELOW - 1 - numbers) if known_below.any() else None
+    unknown = int((numbers == UNKNOWN).sum())
+    return HistoryBlock(users, matrix(numbers >= 0, numbers), unknown, int(below.sum()), rated)
 
 
 def _starts(users: IdArray) -> npt.NDArray[np.int64]:

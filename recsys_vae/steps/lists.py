@@ -30,6 +30,8 @@ class ListOptions:
         allow: only these items; empty: all.
         block: not these items.
         mask_seen: whether items of the history are left out.
+        mask_rated: whether items whose rating is not above the threshold are left out, too, where
+            those of the history are.
         rules: a rule file (docs/rules.md), instead of the three before; or None.
         at: the moment at which the rules ask what is available; None: now.
         rerank: such as "mmr:0.7" (docs/ranking.md), or None.
@@ -43,6 +45,7 @@ class ListOptions:
     allow: tuple[str, ...] = ()
     block: tuple[str, ...] = ()
     mask_seen: bool = True
+    mask_rated: bool = True
     rules: Path | None = None
     at: datetime | None = None
     rerank: str | None = None
@@ -124,6 +127,7 @@ def list_maker(model_: str, options: ListOptions, reading: ReadOptions) -> ListM
         "allow": list(options.allow),
         "block": list(options.block),
         "mask_seen": options.mask_seen,
+        "mask_rated": options.mask_rated,
         "rules": rules.fingerprint if isinstance(rules, Rules) else None,
         "at": rules.at.isoformat() if isinstance(rules, Rules) else None,
         "permitted_items": _permitted(rules),

@@ -100,7 +100,7 @@ def recommend(options: RecommendOptions) -> Recommended:
     with step_run("recommend") as run:
         made = list_maker(options.model, options.lists, options.reading)
         model, threshold = made.model, made.threshold
-        known = _histories(options, threshold)
+        known, rated = _histories(options, threshold)
         rows = _chosen(known.users, options)
         catalogue = Catalogue.empty()
         if options.lists.items is not None:
@@ -109,9 +109,12 @@ def recommend(options: RecommendOptions) -> Recommended:
         tables, short, unknown = list[pa.Table](), list[Any](), 0
         recall: Recall | None = None
         asked = known.rows(rows)
-        for block in stored_blocks(asked, model.items):
+        # Of the same users, block by block: what they took, and what they must not be given.
+        blocks = stored_blocks(asked, model.items), stored_blocks(rated.rows(rows), model.items)
+        for block, all_of_them in zip(*blocks, strict=True):
             unknown += block.unknown
-            one = ranker.make(block.users, block.given, compared=not tables)
+            seen = all_of_them.given
+            one = ranker.make(block.users, block.given, seen, compared=not tables)
             recall = recall or one.recall
             lists = one.lists
             relaxed += Counter(one.relaxed)
@@ -152,19 +155,25 @@ def same_file(one: Path, other: Path) -> bool:
     return one.exists() and other.exists() and one.samefile(other)
 
 
-def _histories(options: RecommendOptions, threshold: float | None) -> Interactions:
+def _histories(
+    options: RecommendOptions, threshold: float | None
+) -> tuple[Interactions, Interactions]:
+    """Give what the users took and what their lists leave out, with the same users and items."""
     path = options.histories
     if (path / MANIFEST).is_file():
-        return load_interactions(path)
+        stored = load_interactions(path)
+        return stored, stored
     frame = read_interactions(path, options.reading)
-    if threshold is not None and "rating" in frame.columns:
-        liked_rows = (frame["rating"] > threshold) & (frame["rating"] < np.inf)
-        frame = frame.assign(value=liked_rows.astype(np.float32))
-        liked = Interactions.from_frame(frame[["user", "item", "value"]])
-        matrix = liked.matrix.copy()
-        matrix.eliminate_zeros()
-        return Interactions(liked.users, liked.items, matrix)
-    return Interactions.from_frame(frame[["user", "item"]])
+    if threshold is None or "rating" not in frame.columns:
+        everything = Interactions.from_frame(frame[["user", "item"]])
+        return everything, everything
+    liked_rows = (frame["rating"] > threshold) & (frame["rating"] < np.inf)
+    frame = frame.assign(value=liked_rows.astype(np.float32))
+    rated = Interactions.from_frame(frame[["user", "item", "value"]])
+    matrix = rated.matrix.copy()
+    matrix.eliminate_zeros()
+    liked = Interactions(rated.users, rated.items, matrix)
+    return liked, rated if options.lists.mask_rated else liked
 
 
 def _chosen(users: IdMap, options: RecommendOptions) -> Any:

@@ -230,7 +230,11 @@ def _blocks(
         yield stored_blocks(load_interactions(options.histories), items, users_per_block=size)
         return
     source = HistorySource(
-        path=options.histories, reading=options.reading, threshold=threshold, users_per_block=size
+        path=options.histories,
+        reading=options.reading,
+        threshold=threshold,
+        rated=options.lists.mask_rated,
+        users_per_block=size,
     )
     if not options.unsorted:
         yield source.blocks(items)

@@ -59,7 +59,7 @@ class TuneOptions:
         metric: of the validation, higher is better.
         storage: file or URL of the study's database; None: beside MLflow's, or in `out`.
         study: its name; None: after the recipe and all that the search depends on.
-        register: name in MLflow's registry for the winner.
+        register: name in MLflow's registry for the winner; None: it is not registered.
         out: the folder to write to.
     """
 
@@ -73,7 +73,7 @@ class TuneOptions:
     metric: str = VALIDATION_METRIC
     storage: str | None = None
     study: str | None = None
-    register: str = REGISTERED_NAME
+    register: str | None = REGISTERED_NAME
     out: Path
 
 
@@ -133,7 +133,8 @@ def tune(options: TuneOptions, say: Say = lambda _line: None) -> Tuned:
             f"one of {', '.join(ACCURACY)}, for example {VALIDATION_METRIC}"
         )
     choose_device(options.device)
-    check_register_name(options.register)
+    if options.register is not None:
+        check_register_name(options.register)
     if options.study is None and _QUOTES & set(recipe.label):
         raise InputError(f"recipe {recipe.label}: rename the file so that no quote is in its name")
     if _QUOTES & set(options.study or ""):

@@ -95,6 +95,11 @@ def test_saving_again_replaces_the_folder_as_a_whole(folder: Path, fitted: Recom
     ]  # fmt: skip
 
 
+def test_whoever_may_read_one_file_may_read_all(folder: Path) -> None:
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert len(set(modes.values())) == 1, modes
+
+
 def test_weights_come_back_with_the_same_bits(folder: Path, fitted: Recommender) -> None:
     loaded = load_model(folder).arrays()
     assert loaded.keys() == fitted.arrays().keys()

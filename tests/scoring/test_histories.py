@@ -17,7 +17,7 @@ from recsys_vae.ingest import parquet, text
 from recsys_vae.ingest.columns import ColumnNames
 from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.interactions import IdMap, Interactions
-from recsys_vae.scoring.histories import HistoryBlock, HistorySource, stored_blocks
+from recsys_vae.scoring.histories import HistoryBlock, HistorySource, joined, stored_blocks
 
 ITEMS = IdMap.of(range(10))
 USERS = st.one_of(
@@ -145,6 +145,30 @@ def test_missing_and_low_ratings_are_below_the_threshold(tmp_path: Path) -> None
     frame = pd.DataFrame({"user": 1, "item": [1, 2, 3], "rating": [np.nan, 3.5, 4.0]})
     path = written(frame, tmp_path / "h.csv")
     assert unrolled(HistorySource(path=path, threshold=3.5).blocks(ITEMS)) == ([(1, [3])], 0, 2)
+
+
+def test_a_block_tells_what_was_rated_at_or_below_the_threshold(tmp_path: Path) -> None:
+    rows = [
+        ("a", 1, 5.0),
+        ("a", 2, 1.0),
+        ("a", 77, 1.0),
+        ("b", 3, 5.0),
+        ("c", 4, 3.5),
+        ("c", 4, 5.0),
+    ]
+    path = written(pd.DataFrame(rows, columns=["user", "item", "rating"]), tmp_path / "h.csv")
+    (block,) = HistorySource(path=path, threshold=3.5).blocks(ITEMS)
+    assert (block.unknown, block.below) == (0, 3)
+    seen = [block.seen[[row]].indices.tolist() for row in range(3)]
+    assert seen == [[1, 2], [3], [4]]
+    parts = [block.rows(np.array([row])) for row in (0, 1, 2)]
+    again = joined(parts)
+    assert np.array_equal(again.seen.toarray(), block.seen.toarray())
+    assert joined(parts[1:2]).seen.indices.tolist() == [3]
+    (plain,) = HistorySource(path=path, threshold=3.5, rated=False).blocks(ITEMS)
+    assert plain.rated is None
+    assert plain.below == 3
+    assert np.array_equal(plain.given.toarray(), block.given.toarray())
 
 
 @pytest.mark.parametrize("users_per_block", [1, 2, 3, 100])

@@ -14,9 +14,10 @@ from typing import Any
 import mlflow
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from filelock import FileLock
 
-from recsys_vae.cli import main
+from recsys_vae.cli import cli, main
 from recsys_vae.errors import InputError
 from recsys_vae.models.zoo import load_model
 from recsys_vae.steps import trials
@@ -102,6 +103,18 @@ def test_the_best_of_a_closed_form_is_trained_and_registered() -> None:
     assert within["params.model.ridge"].nunique() == 3
     # The study has its own file beside MLflow's, and MLflow's is untouched by it.
     assert Path("mlflow.studies.db").is_file()
+
+
+def test_the_best_need_not_be_registered() -> None:
+    done = tuned("nameless", study="nameless", register=None)
+    assert "nameless" not in done.trained.uri
+    assert [one.name for one in mlflow.search_registered_models() if one.name == "nameless"] == []
+    command = ["tune", "--split", "split", "--recipe", "ease.toml", "--trials", "1"]
+    before = len(mlflow.search_registered_models())
+    shown = CliRunner().invoke(cli, [*command, "--register", "none", "--out", "unnamed"])
+    assert shown.exit_code == 0, shown.output
+    assert "@challenger" not in shown.output
+    assert len(mlflow.search_registered_models()) == before
 
 
 def test_the_same_command_again_adds_no_trials_and_more_trials_go_on() -> None:
