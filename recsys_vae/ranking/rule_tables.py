@@ -16,10 +16,12 @@ import pyarrow.parquet
 
 from recsys_vae.errors import InputError
 from recsys_vae.ingest.checks import text_times
+from recsys_vae.ingest.columns import find_column
 from recsys_vae.ingest.reading import UNREADABLE, unreadable
 
 SEPARATOR: Final = "|"
 """Between several values of one attribute, as in MovieLens genres."""
+_IDS: Final = ("user", "item")
 _LARGEST_BLOCK: Final = 2**31 - 1
 """Bytes of text that pyarrow takes at once."""
 _DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
@@ -156,6 +158,7 @@ class RuleTable:
 
     def _column(self, name: str) -> pa.Array:
         names = self.table.column_names
+        name = _id_column(name, names, self.path)
         if names.count(name) != 1:
             has = "several columns" if name in names else "no column"
             raise InputError(
@@ -216,7 +219,7 @@ def _delimited(data: bytes, delimiter: str, path: Path) -> pa.Table:
             column_types=dict.fromkeys(names, pa.large_string()), strings_can_be_null=False
         ),
     )
-    for name in {"user", "item"} & set(names):
+    for name in {_id_column(role, names, path) for role in _IDS} & set(names):
         broken = pc.match_substring_regex(table[name], "[\\r\\n]")
         if pc.any(broken).as_py():
             raise InputError(
@@ -224,6 +227,13 @@ def _delimited(data: bytes, delimiter: str, path: Path) -> pa.Table:
                 "break, as where a quote is not closed: correct it"
             )
     return table
+
+
+def _id_column(name: str, names: list[str], path: Path) -> str:
+    """Give what the ids of `user` or `item` are called, such as "movieId"; else the name itself."""
+    if name in names or name not in _IDS:
+        return name
+    return find_column(name, None, names, path, required=False) or name
 
 
 def _is_number(kind: pa.DataType) -> bool:

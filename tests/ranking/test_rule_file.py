@@ -8,6 +8,7 @@ import pytest
 from recsys_vae.errors import InputError
 from recsys_vae.interactions import IdMap
 from recsys_vae.ranking.rule_file import read_rules
+from recsys_vae.ranking.rule_tables import read_rule_table
 from recsys_vae.ranking.rules import Rules
 
 ATTRIBUTES = '[attributes]\nfile = "good.csv"\n'
@@ -81,6 +82,18 @@ def refused(folder: Path, text: str) -> str:
 )
 def test_a_rule_that_is_none_is_refused_in_a_sentence(tmp_path: Path, text: str, told: str) -> None:
     assert told in refused(tmp_path, text)
+
+
+def test_ids_may_have_another_customary_name(tmp_path: Path) -> None:
+    path = tmp_path / "films.csv"
+    path.write_text("movieId,uid,genres\na,1,War\nb,2,Drama\n")
+    table = read_rule_table(path)
+    assert table.ids("item").to_pylist() == ["a", "b"]
+    assert table.ids("user").to_pylist() == ["1", "2"]
+    assert table.labels("uid")[1][:2] == [("1",), ("2",)]  # still there by its own name
+    path.write_text('movieId,note\n"a\nb",x\n')
+    with pytest.raises(InputError, match="'movieId' goes on over a line break"):
+        read_rule_table(path)
 
 
 @pytest.mark.parametrize(
