@@ -104,18 +104,14 @@ def score(**values: Any) -> None:
         f"histories: {counts.unknown_items:,} rows with unknown items, "
         f"{counts.below_threshold:,} others not above the threshold\nwritten: {values['out']}"
     )
-    asked = values["mask_seen"] and values["mask_rated"]
-    if values["engine"] == "spark" and asked and counts.below_threshold:
-        click.echo(
-            "note: the lists may hold what its user has rated at or below the threshold, which "
-            "--engine local leaves out and --engine spark does not"
-        )
 
 
 def _on_spark(values: dict[str, Any]) -> "ScoreCounts":
     from recsys_vae.steps.score_spark import SparkScoreOptions, score_on_spark
 
-    names = ("model", "k", "form", "allow", "block", "mask_seen", "histories", "out")
+    names = (
+        "model", "k", "form", "allow", "block", "mask_seen", "mask_rated", "histories", "out"
+    )  # fmt: skip
     chosen = {name: values[name] for name in names}
     spark = spark_options(values)
     return score_on_spark(SparkScoreOptions(reading=read_options(values), spark=spark, **chosen))

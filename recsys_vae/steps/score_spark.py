@@ -46,6 +46,8 @@ class SparkScoreOptions:
         allow: only these items; empty: all.
         block: not these items.
         mask_seen: whether items of the history are left out.
+        mask_rated: whether items whose rating is not above the threshold are left out, too, where
+            those of the history are.
         reading: what the files do not say about themselves.
         spark: which session.
     """
@@ -58,6 +60,7 @@ class SparkScoreOptions:
     allow: tuple[str, ...] = ()
     block: tuple[str, ...] = ()
     mask_seen: bool = True
+    mask_rated: bool = True
     reading: ReadOptions = ReadOptions()
     spark: SparkOptions = field(default_factory=SparkOptions)
 
@@ -84,7 +87,13 @@ def score_on_spark(options: SparkScoreOptions) -> ScoreCounts:
     with step_run("score") as run, spark_session(options.spark) as session:
         out = Storage.of(session, options.out)
         out.check_replaceable(CONTENTS, proof=MANIFEST)
-        histories = SparkHistories.of(session, options.histories, options.reading, threshold)
+        histories = SparkHistories.of(
+            session,
+            options.histories,
+            options.reading,
+            threshold,
+            rated=options.mask_seen and options.mask_rated,
+        )
         if histories.storage.holds(INTERACTIONS_MANIFEST):
             raise InputError(
                 f"{options.histories} holds stored interactions, which --engine spark does not "
@@ -132,6 +141,7 @@ def score_on_spark(options: SparkScoreOptions) -> ScoreCounts:
                     "histories_path": options.histories,
                     "model_fingerprint": model_fingerprint(folder),
                     "threshold": threshold,
+                    "mask_rated": options.mask_rated,
                     **settings,
                     "histories": fingerprint(histories.files),
                     "counts": asdict(counts),

@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.sparse import csr_array
 
 from recsys_vae.errors import InputError
 from recsys_vae.interactions import IdMap
@@ -33,20 +34,28 @@ class Answer:
     known_U: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, ranker: Ranker, histories: list[Any], first: int) -> Self:
+    def of(
+        cls, ranker: Ranker, histories: list[Any], first: int, rated: list[Any] | None = None
+    ) -> Self:
         """Rank.
 
         Args:
             ranker: with its model.
             histories: lists of ids.
             first: number of the first history, for messages.
+            rated: lists of further ids that are left out where those of the histories are.
 
         Raises:
             InputError: a history is no list, or holds something that is no id.
         """
         items = ranker.model.items
         asked = Given.of(histories, items, first)
-        return cls(ranker.lists(asked.matrix(len(items))), asked.known_U)
+        given = asked.matrix(len(items))
+        seen = given
+        if rated is not None:
+            further = Given.of(rated, items, first, name="rated")
+            seen = csr_array(given + further.matrix(len(items)))
+        return cls(ranker.lists(given, seen), asked.known_U)
 
     def lists(self, items: IdMap) -> pd.DataFrame:
         """Give columns `items`, `scores` and `known`, a row a user."""

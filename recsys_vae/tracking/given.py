@@ -40,25 +40,28 @@ class Given:
     users: int
 
     @classmethod
-    def of(cls, histories: Sequence[Any], items: IdMap, first: int = 0) -> Self:
+    def of(
+        cls, histories: Sequence[Any], items: IdMap, first: int = 0, *, name: str = "history"
+    ) -> Self:
         """Look the ids up.
 
         Args:
             histories: lists or arrays of strings or integers, also mixed; None is an empty one.
             items: of the model.
             first: number of the first history, for messages.
+            name: what a history is called in messages.
 
         Raises:
             InputError: a history is no list, or holds something that is no id.
         """
-        filled = [_listed(one, first + row) for row, one in enumerate(histories)]
+        filled = [_listed(one, f"{name} {first + row}") for row, one in enumerate(histories)]
         lengths = np.fromiter(map(len, filled), dtype=np.int64, count=len(filled))
         rows = np.repeat(np.arange(len(filled)), lengths)
         try:
-            numbers = items.numbers(_joined(filled, first), missing="mark")
+            numbers = items.numbers(_joined(filled, first, name), missing="mark")
         except UnicodeError as error:
             raise InputError(
-                "a history holds an id that is no text (half of a surrogate pair): give ids in "
+                f"a {name} holds an id that is no text (half of a surrogate pair): give ids in "
                 "UTF-8"
             ) from error
         return cls(rows, numbers, len(filled))
@@ -76,7 +79,7 @@ class Given:
         return csr_from_pairs(rows, numbers, ones, (self.users, n_items))
 
 
-def _listed(history: Any, row: int) -> Any:
+def _listed(history: Any, name: str) -> Any:
     if isinstance(history, list | tuple):
         return history
     if isinstance(history, np.ndarray) and history.ndim == 1:
@@ -85,12 +88,12 @@ def _listed(history: Any, row: int) -> Any:
     if missing or (isinstance(history, float | np.floating) and np.isnan(history)):
         return ()
     raise InputError(
-        f"history {row}, counted from 0, is {_shown(history)} and not a list of item ids: give one "
+        f"{name}, counted from 0, is {_shown(history)} and not a list of item ids: give one "
         "such as [1, 2], or an empty one"
     )
 
 
-def _joined(histories: list[Any], first: int) -> IdArray | list[Any]:
+def _joined(histories: list[Any], first: int, name: str) -> IdArray | list[Any]:
     """Put histories together; ids of two types become text, which an `IdMap` understands."""
     filled = [one for one in histories if len(one)]
     if filled and all(isinstance(one, np.ndarray) and one.dtype.kind == "i" for one in filled):
@@ -109,7 +112,7 @@ def _joined(histories: list[Any], first: int) -> IdArray | list[Any]:
                 if type(item) is kind
             )
             raise InputError(
-                f"history {row}, counted from 0, holds {_shown(wrong)}, which is no item id: give "
+                f"{name} {row}, counted from 0, holds {_shown(wrong)}, which is no item id: give "
                 "integers or strings"
             )
     return [str(one) for one in ids]

@@ -61,7 +61,7 @@ def _signature(items: IdMap) -> ModelSignature:
     """
     kind = DataType.long if items.kind == "integer" else DataType.string
     return ModelSignature(
-        inputs=Schema([ColSpec(AnyType(), "history")]),
+        inputs=Schema([ColSpec(AnyType(), "history"), ColSpec(AnyType(), "rated", required=False)]),
         outputs=Schema([ColSpec(Array(kind), "items"), ColSpec(Array(DataType.double), "scores")]),
         params=_PARAMS,
     )

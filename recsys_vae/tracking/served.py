@@ -36,7 +36,8 @@ class ServedRecommender(PythonModel):  # type: ignore[misc] # MLflow is not chec
         Args:
             context: MLflow's.
             model_input: column `history`, a list of item ids a row, strings or integers; unknown
-                ids are ignored, and an empty list or None is answered too.
+                ids are ignored, and an empty list or None is answered too. A column `rated`, if
+                there is one, holds further ids that are no history, but not recommended either.
             params: `k`, the list length; `mask_seen`, whether items of the history are left out;
                 `allow`, the only items that may be recommended, and `block`, those that may not,
                 as text; `count_known`, whether to answer with the column `known`, too;
@@ -57,10 +58,12 @@ class ServedRecommender(PythonModel):  # type: ignore[misc] # MLflow is not chec
         try:
             ranker = self._kept.ranker(asked)
             histories = model_input["history"].tolist()
-            answers = [
-                Answer.of(ranker, histories[start : start + _BLOCK], start)
-                for start in range(0, len(histories), _BLOCK)
-            ]
+            rated = model_input["rated"].tolist() if "rated" in model_input else None
+            answers = []
+            for start in range(0, len(histories), _BLOCK):
+                block = slice(start, start + _BLOCK)
+                further = None if rated is None else rated[block]
+                answers.append(Answer.of(ranker, histories[block], start, further))
             if params.get("as_numbers", False):
                 return pd.DataFrame(numbers_of(answers, items, asked.k))
         except InputError as error:

@@ -106,9 +106,12 @@ def place(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Ite
         yield Place(folder)
 
 
+_RULES = ("allow", "block", "mask_seen", "mask_rated")
+
+
 def both(place: Place, histories: Path, kind: str, out: Path, **more: Any) -> SparkScoreOptions:
     """Score with both engines; the lists and what is counted must be the same."""
-    rules = {name: more.pop(name) for name in ("allow", "block", "mask_seen") if name in more}
+    rules = {name: more.pop(name) for name in _RULES if name in more}
     common = {"model": str(place.folder / f"model-{kind}"), "k": K, **more}
     local = ScoreOptions(
         histories=histories,
@@ -295,6 +298,19 @@ class TestOnTwoCores:
         )  # fmt: skip
         shown = set(pd.read_parquet(tmp_path / "spark")["item"])
         assert shown == set(names) - {names[3], names[5]}
+
+    def test_what_was_rated_low_may_be_recommended_if_so_asked(
+        self, place: Place, session: Any, tmp_path: Path
+    ) -> None:
+        histories = place.write("integer-rows", "integer")
+        frame = rows("integer").query("not (rating > 2.5)")
+        for asked in (True, False):
+            both(place, histories, "integer", tmp_path / str(asked), mask_rated=asked)
+            lists = pd.read_parquet(tmp_path / str(asked) / "spark")
+            found = lists.merge(frame, on=["user", "item"])
+            liked = rows("integer").query("rating > 2.5")[["user", "item"]].drop_duplicates()
+            found = found.merge(liked, on=["user", "item"], how="left", indicator=True)
+            assert (found["_merge"] == "left_only").any() is np.bool_(not asked)
 
     def test_a_result_takes_the_place_of_the_one_before(
         self, place: Place, session: Any, tmp_path: Path

@@ -168,6 +168,25 @@ class _Laws:
         answer = served.pyfunc.predict(frame, params=params)
         assert set(answer["items"][0]) == set(served.model.items.ids(range(n_items)).tolist())
 
+    def test_what_is_rated_is_no_history_and_not_recommended(self, served: Served) -> None:
+        frame = pd.DataFrame({"history": [self.ids[:2], self.ids[2:4]]})
+        n_items = len(served.model.items)
+        plain = served.pyfunc.predict(frame, params={"k": n_items})
+        low = plain["items"][0][:3]
+        rated = pd.Series([low, None], dtype=object)
+        answer = served.pyfunc.predict(frame.assign(rated=rated), params={"k": n_items})
+        assert answer["items"][0] == [one for one in plain["items"][0] if one not in low]
+        assert answer["scores"][0] == plain["scores"][0][3:]
+        assert answer["items"][1] == plain["items"][1]
+        shown = served.pyfunc.predict(
+            frame.assign(rated=rated), params={"k": n_items, "mask_seen": False}
+        )
+        assert set(low) <= set(shown["items"][0])
+        with pytest.raises(MlflowException, match="rated 1, counted from 0, is 7 and not a list"):
+            served.pyfunc.predict(
+                frame.assign(rated=pd.Series([low, 7], dtype=object)), params={"k": 3}
+            )
+
     def test_only_what_is_allowed_and_not_blocked_is_recommended(self, served: Served) -> None:
         frame = pd.DataFrame({"history": [self.ids[:1], []]})
         params = {"k": 9, "allow": [str(one) for one in self.ids[:5]], "block": [str(self.ids[3])]}
@@ -212,7 +231,7 @@ class _Laws:
         assert [param.name for param in metadata.signature.params] == [
             "k", "mask_seen", "allow", "block", "count_known", "as_numbers",
         ]  # fmt: skip
-        assert metadata.signature.inputs.input_names() == ["history"]
+        assert metadata.signature.inputs.input_names() == ["history", "rated"]
         assert metadata.signature.outputs.input_names() == ["items", "scores"]
         kind = served.model.items.kind
         assert metadata.metadata == {"history": f"list of {kind} ids", "items": 24}

@@ -8,7 +8,7 @@ import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from recsys_vae.errors import InputError
 from recsys_vae.ingest.block import ITEM, RATING, USER
@@ -55,16 +55,24 @@ class SparkHistories:
         files: what was found there.
         reading: what they do not say about themselves.
         threshold: where there are ratings, only those above it count; None: all count.
+        rated: whether to tell of the items of other ratings, too.
     """
 
     storage: Storage
     files: tuple[StoredFile, ...]
     reading: ReadOptions
     threshold: float | None
+    rated: bool = True
 
     @classmethod
     def of(
-        cls, session: "SparkSession", path: str, reading: ReadOptions, threshold: float | None
+        cls,
+        session: "SparkSession",
+        path: str,
+        reading: ReadOptions,
+        threshold: float | None,
+        *,
+        rated: bool = True,
     ) -> "SparkHistories":
         """Look for the files.
 
@@ -79,12 +87,13 @@ class SparkHistories:
             )
         storage = Storage.of(session, path)
         files = tuple(storage.files())
-        return cls(storage=storage, files=files, reading=reading, threshold=threshold)
+        return cls(storage=storage, files=files, reading=reading, threshold=threshold, rated=rated)
 
     def by_user(self, items: IdKind) -> "DataFrame":
         """Give columns `user`, `history`, `below` and `misspelt`, a row a user.
 
         `history` is an array of item ids of the model's kind, as often as they stand in the file;
+        where there are ratings, a column `rated` holds those of the rows that `below` counts;
         `below` counts rows whose rating is not above the threshold, `misspelt` items that cannot be
         ids of that kind and are in no history.
 
@@ -210,13 +219,16 @@ class SparkHistories:
                 f.sum(f.size("all") - f.size("kept")).alias("misspelt"),
             )
         # What cannot happen is not counted: each sum is paid for at every row.
-        one, none = taken(item).alias("item"), f.lit(0)
+        one, none, further = taken(item).alias("item"), f.lit(0), list[Any]()
         if RATING in columns:
             above = self._above(columns[RATING], name, text=kinds[RATING] == "string")
             rows = frame.select(who.alias("user"), one, above.alias("above"))
             below = f.sum((~f.col("above")).cast("int"))
             misspelt = f.col("above") & f.col("item").isNull()
             history = f.when(f.col("above"), f.col("item"))
+            if self.rated and self.threshold is not None:
+                low = f.when(~f.col("above"), f.col("item"))
+                further.append(f.collect_list(low).alias("rated"))
         else:
             rows, below = frame.select(who.alias("user"), one), none
             misspelt, history = f.col("item").isNull(), f.col("item")
@@ -226,6 +238,7 @@ class SparkHistories:
             f.collect_list(history).alias("history"),
             below.alias("below"),
             misspelt.alias("misspelt"),
+            *further,
         )
 
     def _above(self, rating: str, name: str, *, text: bool) -> "Column":

@@ -39,7 +39,8 @@ def write_lists(
     from pyspark.sql import functions as f
 
     counted = Observation("score")
-    answered = histories.select("*", answer(f.struct("history")).alias("answer"))
+    asked = [name for name in ("history", "rated") if name in histories.columns]
+    answered = histories.select("*", answer(f.struct(*asked)).alias("answer"))
     places = _Places.of(answered)
     length, known = places.length, places.known
     unknown = f.size("history") - known + f.col("misspelt")
