@@ -2,12 +2,13 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recsys_vae.evaluation.evaluate import mean_metric
+from recsys_vae.evaluation.evaluate import mean_metric, mean_metrics
 from recsys_vae.models.base import FitOptions, Recommender
+from recsys_vae.models.choosing import Validation
 from recsys_vae.splitting import Split
 from recsys_vae.training.distributed import leads_here
 from recsys_vae.training.host import prepare_host
@@ -24,11 +25,13 @@ class Fitted:
         validation: mean of the metric over the validation users; NaN in helping processes.
         seconds: of the fit.
         epochs: one record each; none where there are no epochs.
+        means: of the metric and of those that were asked for, too; none in helping processes.
     """
 
     validation: float
     seconds: float
     epochs: tuple[EpochRecord, ...]
+    means: dict[str, Validation]
 
 
 def fit(
@@ -36,6 +39,7 @@ def fit(
     parts: Split,
     *,
     metric: str = VALIDATION_METRIC,
+    also: Sequence[str] = (),
     seed: int,
     device: str,
     threads: int | None = None,
@@ -49,6 +53,7 @@ def fit(
         model: unfitted.
         parts: the split.
         metric: of the validation, higher is better.
+        also: further metrics of the validation users, at the end.
         seed: of the fit.
         device: "auto", "cpu" or "cuda".
         threads: an operation on the CPU; None: the cores that this process may use.
@@ -76,5 +81,7 @@ def fit(
     started = time.perf_counter()
     model.fit(parts.train, options)
     seconds = time.perf_counter() - started
-    validation = mean_metric(model, parts.validation, metric) if leads_here() else math.nan
-    return Fitted(validation, seconds, tuple(epochs))
+    if not leads_here():
+        return Fitted(math.nan, seconds, tuple(epochs), {})
+    means = mean_metrics(model, parts.validation, (metric, *also))
+    return Fitted(means[metric], seconds, tuple(epochs), means)

@@ -7,7 +7,6 @@ from typing import Final
 
 import numpy as np
 
-from recsys_vae.evaluation.evaluate import mean_metrics
 from recsys_vae.files import check_replaceable
 from recsys_vae.models.autoencoder import NeuralRecommender
 from recsys_vae.models.base import Recommender
@@ -116,6 +115,7 @@ def train(
             model,
             parts,
             metric=metric,
+            also=_ALSO_VALIDATED,
             seed=seed,
             device=device,
             on_epoch=run.epoch,
@@ -125,7 +125,7 @@ def train(
         if not leads_here():
             return None
         save_trained(model, parts, seed, out)
-        means = mean_metrics(model, parts.validation, (metric, *_ALSO_VALIDATED))
+        means = fitted.means
         run.metrics({f"validation_{one}": value for one, value in means.items()})
         run.metrics({"fit_seconds": fitted.seconds})
         show_training(run, model, parts.validation, means, fitted.seconds)
