@@ -49,19 +49,16 @@ def better(one: float, other: float) -> bool:
 
 
 def beyond(best: float, candidates: Sequence[float]) -> float | None:
-    """Give what to try next where the best value is at an end of the candidates, or beyond it.
+    """Give what to try next where the best value is the largest of the candidates, or beyond it.
 
-    Three times as much above them and a third below, up to the third such step; None otherwise.
+    Three times as much, up to the third such step; None otherwise. Not below the smallest: a fit
+    whose candidates can all be learned must not end at a ridge that is too small.
 
     >>> beyond(540.0, [60.0, 20.0, 180.0, 540.0]), beyond(180.0, [60.0, 20.0, 180.0, 540.0])
     (1620.0, None)
     """
-    lowest, highest = min(candidates), max(candidates)
-    if best >= highest:
-        return best * _FACTOR if best < highest * _FURTHEST else None
-    if best <= lowest:
-        return best / _FACTOR if best > lowest / _FURTHEST else None
-    return None
+    largest = max(candidates)
+    return best * _FACTOR if largest <= best < largest * _FURTHEST else None
 
 
 def clearly_better(one: float, other: float) -> bool:

@@ -31,7 +31,7 @@ class ArrayRecommender(ABC):
     reluctant: ClassVar[bool] = False
     """Whether the first candidate is left only for what is clearly better than it."""
     widened: ClassVar[str | None] = None
-    """A setting that goes on beyond its candidates where the outermost of them is chosen."""
+    """A setting that goes on beyond its candidates where the largest of them is chosen."""
 
     def __init__(self, config: ModelConfig) -> None:
         """Describe a model; it can score once fitted or restored."""
@@ -122,7 +122,7 @@ class ArrayRecommender(ABC):
         return tried
 
     def _further(self, chosen: ModelConfig, tried: Sequence[ModelConfig]) -> list[ModelConfig]:
-        """Give the next setting to try, if the best so far is at an end of the candidates."""
+        """Give the next setting to try, if the best so far is the largest of those tried."""
         name = self.widened
         if name is None or getattr(self._asked, name) is not None:
             return []

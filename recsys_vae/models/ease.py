@@ -26,7 +26,7 @@ class EASEConfig(ModelConfig):
         gt=0,
         le=1e9,
         description="lambda, added to every item's count; None: the best on validation among 20, "
-        "80, 200, 500, 1200, and beyond if an end is best (200 where nothing validates)",
+        "80, 200, 500, 1200, and beyond if that is best (200 where nothing validates)",
     )
 
 

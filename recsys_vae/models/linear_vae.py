@@ -53,7 +53,7 @@ class LinearVAEConfig(MultVAEConfig):
         gt=0,
         le=1e9,
         description="lambda of the linear path, in users of median activity; None: 60, or what is "
-        "clearly better on validation among 20, 180, 540, and beyond if an end is best",
+        "clearly better on validation among 20, 180, 540, and beyond if that is best",
     )
     neighbours: int = Field(default=128, ge=1, le=4096, description="items that speak for an item")
     damping: float = Field(

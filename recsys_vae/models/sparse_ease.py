@@ -24,7 +24,7 @@ class SparseEASEConfig(ModelConfig):
         gt=0,
         le=1e9,
         description="lambda, added to all counts, in users of median activity; None: 60, or "
-        "what is clearly better on validation among 20, 180, 540, and beyond if an end is best",
+        "what is clearly better on validation among 20, 180, 540, and beyond if that is best",
     )
     neighbours: int = Field(default=128, ge=1, le=4096, description="K, features of a regression")
     damping: float = Field(

@@ -22,6 +22,8 @@ from recsys_vae.scoring.histories import HistoryBlock, joined
 from recsys_vae.scoring.workplace import STATES
 
 _CARRIED: Final = "_history-unchanged.parquet"
+_OF_RATED: Final = np.uint64(0xD1342543DE82EF95)
+"""Tells an item that was rated low from one that was taken; odd, so that no number is lost."""
 Hashes = npt.NDArray[np.uint64]
 
 
@@ -51,9 +53,7 @@ def block_hashes(block: HistoryBlock) -> Hashes:
     """Give a number for what each user has taken and what they have rated without taking it."""
     hashes = history_hashes(block.given)
     if block.rated is not None:
-        hashes += history_hashes(block.rated) * np.uint64(
-            0xD1342543DE82EF95
-        )  # odd, so it is one to one
+        hashes += history_hashes(block.rated) * _OF_RATED
     return hashes
 
 

@@ -64,11 +64,10 @@ def joined(blocks: Sequence[HistoryBlock]) -> HistoryBlock:
         return blocks[0]
     rated = None
     if any(one.rated is not None for one in blocks):
-        nothing = [csr_array(one.given.shape, dtype=np.float32) for one in blocks]
         rated = _stacked(
             [
-                none if one.rated is None else one.rated
-                for one, none in zip(blocks, nothing, strict=True)
+                csr_array(one.given.shape, dtype=np.float32) if one.rated is None else one.rated
+                for one in blocks
             ]
         )
     return HistoryBlock(

@@ -8,7 +8,7 @@ import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from recsys_vae.errors import InputError
 from recsys_vae.ingest.block import ITEM, RATING, USER
@@ -219,7 +219,8 @@ class SparkHistories:
                 f.sum(f.size("all") - f.size("kept")).alias("misspelt"),
             )
         # What cannot happen is not counted: each sum is paid for at every row.
-        one, none, further = taken(item).alias("item"), f.lit(0), list[Any]()
+        one, none = taken(item).alias("item"), f.lit(0)
+        further: list[Column] = []
         if RATING in columns:
             above = self._above(columns[RATING], name, text=kinds[RATING] == "string")
             rows = frame.select(who.alias("user"), one, above.alias("above"))
