@@ -85,7 +85,13 @@ def ours(path: Path) -> dict[str, float]:
     """From the file to saved interactions: threshold, minimum counts and times included."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         started = time.perf_counter()
-        stored = store_rows(FileSource(path), CleaningOptions(), Path(folder) / "out", Path(folder))
+        stored = store_rows(
+            FileSource(path),
+            CleaningOptions(),
+            Path(folder) / "out",
+            Path(folder),
+            low_folder=Path(folder) / "low",
+        )
         seconds = time.perf_counter() - started
     return {"s": seconds, "kept": stored.account.steps[-1].rows_out}
 

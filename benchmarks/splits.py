@@ -21,9 +21,9 @@ import numpy as np
 from recsys_vae.evaluation.comparison import Comparison, Entry, compare
 from recsys_vae.files import read_json
 from recsys_vae.interactions import load_interactions
+from recsys_vae.interactions.store import INTERACTIONS
 from recsys_vae.splitting import StrongOptions
 from recsys_vae.splitting.split import MANIFEST
-from recsys_vae.steps.ingest import INTERACTIONS
 from recsys_vae.steps.judged import read_entries
 from recsys_vae.steps.leaderboard import LeaderboardOptions, leaderboard
 from recsys_vae.steps.leaderboard_table import (

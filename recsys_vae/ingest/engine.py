@@ -18,7 +18,7 @@ from recsys_vae.ingest.core import find_core
 from recsys_vae.ingest.first_pass import READ, FirstPass, first_pass
 from recsys_vae.ingest.ids import is_canonical, sorted_map
 from recsys_vae.ingest.merge import Merged, merge
-from recsys_vae.ingest.pairs import Pairs, PairStore
+from recsys_vae.ingest.pairs import LOW_IN_MEMORY, Pairs, PairStore
 from recsys_vae.ingest.parallel import in_order
 from recsys_vae.ingest.rules import CHECKED, threshold_name
 from recsys_vae.ingest.source import Source
@@ -36,13 +36,22 @@ class Stored:
     Attributes:
         account: what became of every row.
         fingerprint: of the interactions.
+        low: pairs of the same users and items whose rating is not above the threshold.
     """
 
     account: Account
     fingerprint: str
+    low: int
 
 
-def store_rows(source: Source, options: CleaningOptions, folder: Path, work: Path) -> Stored:
+def store_rows(
+    source: Source,
+    options: CleaningOptions,
+    folder: Path,
+    work: Path,
+    *,
+    low_folder: Path | None = None,
+) -> Stored:
     """Read, clean and number rows, and store them as interactions.
 
     Two passes: the first reads the source and keeps small numbers for ids, in memory or, where
@@ -55,6 +64,8 @@ def store_rows(source: Source, options: CleaningOptions, folder: Path, work: Pat
         folder: where the interactions go; appears only when complete.
         work: an existing folder for `quarantine.csv`, and for rows that do not fit in memory;
             those are removed in the end.
+        low_folder: where ratings that are not above the threshold go, in the same form and with
+            the same users and items; appears only if there are any. None: they are forgotten.
 
     Returns:
         The account.
@@ -63,17 +74,32 @@ def store_rows(source: Source, options: CleaningOptions, folder: Path, work: Pat
         InputError: the rows cannot be used, or none is left.
     """
     read = first_pass(source, options, work)
-    merged = PairStore(work / "merged")
+    merged = _MergedRows(
+        PairStore(work / "merged"), PairStore(work / "merged-low", in_memory=LOW_IN_MEMORY)
+    )
     try:
-        return _second_pass(read, merged, source, options, folder)
+        return _second_pass(read, merged, source, options, folder, low_folder)
     finally:
-        for store in (read.store, merged):
+        for store in (read.store, read.low, merged.liked, merged.low):
             store.clear()
             shutil.rmtree(store.folder, ignore_errors=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _MergedRows:
+    """Distinct pairs, sorted by user and item."""
+
+    liked: PairStore
+    low: PairStore
+
+
 def _second_pass(
-    read: FirstPass, merged: PairStore, source: Source, options: CleaningOptions, folder: Path
+    read: FirstPass,
+    merged: _MergedRows,
+    source: Source,
+    options: CleaningOptions,
+    folder: Path,
+    low_folder: Path | None,
 ) -> Stored:
     if options.over_cap == "newest" and options.max_user_items is not None and not read.has_times:
         raise InputError(
@@ -88,7 +114,7 @@ def _second_pass(
     _merge_all(read, user_places, item_places, len(users), len(items), options, merged, steps)
     _refuse_nothing(steps, read, source)
     core = find_core(
-        merged,
+        merged.liked,
         len(users),
         len(items),
         min_user_items=options.min_user_items,
@@ -98,7 +124,7 @@ def _second_pass(
     rows = int(core.lengths.sum())
     steps.append(
         Step(
-            f"users with >= {least}", len(merged), rows, int(core.users.sum()),
+            f"users with >= {least}", len(merged.liked), rows, int(core.users.sum()),
             int(core.items.sum()),
         )
     )  # fmt: skip
@@ -108,15 +134,15 @@ def _second_pass(
             f"a user and {options.min_item_users} users an item: lower --min-user-items, "
             "--min-item-users or --threshold"
         )
-    fingerprint = save_rows(
-        folder,
-        users.take(np.flatnonzero(core.users)),
-        items.take(np.flatnonzero(core.items)),
-        core.lengths[core.users],
-        _final_rows(merged, core.users, core.items),
-    )
+    users, items = users.take(np.flatnonzero(core.users)), items.take(np.flatnonzero(core.items))
+    liked = _final_rows(merged.liked, core.users, core.items)
+    fingerprint = save_rows(folder, users, items, core.lengths[core.users], liked)
+    lengths = _lengths(merged.low, core.users, core.items)
+    if low_folder is not None and lengths.any():
+        low = _final_rows(merged.low, core.users, core.items)
+        save_rows(low_folder, users, items, lengths[core.users], low)
     account = Account(tuple(steps), read.threshold, read.rejected, read.has_times)
-    return Stored(account, fingerprint)
+    return Stored(account, fingerprint, int(lengths.sum()))
 
 
 def _first_steps(read: FirstPass) -> list[Step]:
@@ -147,17 +173,13 @@ def _merge_all(
     n_users: int,
     n_items: int,
     options: CleaningOptions,
-    merged: PairStore,
+    merged: _MergedRows,
     steps: list[Step],
 ) -> None:
     """Sort the rows by user and item, one group of users after the other."""
-    per_user = np.zeros(n_users, dtype=np.int64)
-    spans: list[tuple[int, int]] = []
-    counting = (partial(_placed, part, user_places, n_users) for part in read.store.parts())
-    for counts, span in in_order(counting):
-        per_user += counts
-        spans.append(span)
-    ends = np.cumsum(per_user)
+    liked = _Placed.of(read.store, user_places, item_places, n_users)
+    low = _Placed.of(read.low, user_places, item_places, n_users)
+    ends = np.cumsum(liked.per_user + low.per_user)
     bounds = [0]
     while bounds[-1] < n_users:
         done = ends[bounds[-1] - 1] if bounds[-1] else 0
@@ -168,15 +190,15 @@ def _merge_all(
 
     def task(begin: int, end: int) -> Callable[[], Merged]:
         def gather_and_merge() -> Merged:
-            parts = list(_group(read.store, spans, user_places, item_places, begin, end))
-            return merge(Pairs.joined(parts), n_items, options, late)
+            return merge(liked.group(begin, end), low.group(begin, end), n_items, options, late)
 
         return gather_and_merge
 
     totals: dict[str, tuple[int, int, npt.NDArray[np.bool_]]] = {}
     groups = itertools.pairwise(bounds)
     for one in in_order(task(begin, end) for begin, end in groups):
-        merged.append(one.pairs)
+        merged.liked.append(one.pairs)
+        merged.low.append(one.low)
         for name, (rows, users, items) in one.left.items():
             before = totals.get(name, (0, 0, np.zeros(n_items, dtype=bool)))
             totals[name] = (before[0] + rows, before[1] + users, before[2] | items)
@@ -185,32 +207,75 @@ def _merge_all(
         steps.append(Step(name, rows_in, rows, users, int(items.sum())))
         rows_in = rows
     read.store.clear()
+    read.low.clear()
 
 
-def _placed(
-    part: Pairs, user_places: npt.NDArray[np.int32], n_users: int
-) -> tuple[npt.NDArray[np.int64], tuple[int, int]]:
-    """Count a part's rows of each user, and give the first and last of its users."""
-    users = user_places[part.user]
-    return np.bincount(users, minlength=n_users), (int(users.min()), int(users.max()))
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """Rows whose users and items are about to get their places among the sorted ids.
+
+    Attributes:
+        store: the rows, by provisional numbers.
+        users: place of each user number, -1: they have none.
+        items: likewise.
+        per_user: (users,) rows of each place.
+        spans: first and last place of the users of each part of the store.
+    """
+
+    store: PairStore
+    users: npt.NDArray[np.int32]
+    items: npt.NDArray[np.int32]
+    per_user: npt.NDArray[np.int64]
+    spans: list[tuple[int, int]]
+
+    @classmethod
+    def of(
+        cls,
+        store: PairStore,
+        users: npt.NDArray[np.int32],
+        items: npt.NDArray[np.int32],
+        n_users: int,
+    ) -> "_Placed":
+        """Count the rows of each user."""
+
+        def count(part: Pairs) -> tuple[npt.NDArray[np.int64], tuple[int, int]]:
+            places = users[part.user]
+            places = places[places >= 0]
+            span = (int(places.min()), int(places.max())) if len(places) else (n_users, -1)
+            return np.bincount(places, minlength=n_users), span
+
+        per_user = np.zeros(n_users, dtype=np.int64)
+        spans: list[tuple[int, int]] = []
+        for counts, span in in_order(partial(count, part) for part in store.parts()):
+            per_user += counts
+            spans.append(span)
+        return cls(store, users, items, per_user, spans)
+
+    def group(self, begin: int, end: int) -> Pairs:
+        """Give the rows of users in these places, without items that have none."""
+        return Pairs.joined(list(self._parts(begin, end)))
+
+    def _parts(self, begin: int, end: int) -> Iterator[Pairs]:
+        for part, (first, last) in zip(self.store.parts(), self.spans, strict=True):
+            if first >= end or last < begin:
+                continue
+            users, items = self.users[part.user], self.items[part.item]
+            if first < begin or last >= end or users.min() < 0 or items.min() < 0:
+                chosen = np.flatnonzero((users >= begin) & (users < end) & (items >= 0))
+                part, users, items = part.take(chosen), users[chosen], items[chosen]
+            yield Pairs(users, items, part.rating, part.time)
 
 
-def _group(
-    store: PairStore,
-    spans: list[tuple[int, int]],
-    user_places: npt.NDArray[np.int32],
-    item_places: npt.NDArray[np.int32],
-    begin: int,
-    end: int,
-) -> Iterator[Pairs]:
-    for part, (first, last) in zip(store.parts(), spans, strict=True):
-        if first >= end or last < begin:
-            continue
-        users = user_places[part.user]
-        if first < begin or last >= end:
-            chosen = np.flatnonzero((users >= begin) & (users < end))
-            part, users = part.take(chosen), users[chosen]
-        yield Pairs(users, item_places[part.item], part.rating, part.time)
+def _lengths(
+    store: PairStore, users: npt.NDArray[np.bool_], items: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int64]:
+    """Count the pairs of each user whose user and item remain."""
+    lengths = np.zeros(len(users), dtype=np.int64)
+    whole = bool(users.all() and items.all())
+    for part in store.parts():
+        kept = part.user if whole else part.user[users[part.user] & items[part.item]]
+        lengths += np.bincount(kept, minlength=len(users))
+    return lengths
 
 
 def _final_rows(

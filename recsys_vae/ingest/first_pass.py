@@ -13,7 +13,7 @@ from recsys_vae.ingest.block import ROLES, Ticket
 from recsys_vae.ingest.checks import check, latest_time
 from recsys_vae.ingest.cleaning import STAR_THRESHOLD, CleaningOptions
 from recsys_vae.ingest.ids import Numbering
-from recsys_vae.ingest.pairs import Pairs, PairStore
+from recsys_vae.ingest.pairs import LOW_IN_MEMORY, Pairs, PairStore
 from recsys_vae.ingest.parallel import in_order
 from recsys_vae.ingest.quarantine import QUARANTINE, Quarantine
 from recsys_vae.ingest.rules import CHECKED, Flags, Left, Prepared, prepare
@@ -37,6 +37,7 @@ class FirstPass:
 
     Attributes:
         store: the rows that are left, numbered in order of appearance.
+        low: rows that only lack a rating above the threshold, numbered likewise.
         users: distinct ids of all rows, and their numbers.
         items: likewise.
         seen: after each step, by name, in order.
@@ -47,6 +48,7 @@ class FirstPass:
     """
 
     store: PairStore
+    low: PairStore
     users: Numbering
     items: Numbering
     seen: dict[str, Seen]
@@ -118,6 +120,8 @@ class _Pass:
         self._quarantine = Quarantine(folder / QUARANTINE)
         self._store = PairStore(folder / "rows")
         self._store.clear()
+        self._low = PairStore(folder / "rows-low", in_memory=LOW_IN_MEMORY)
+        self._low.clear()
         self._users, self._items = Numbering("user"), Numbering("item")
         self._waiting: list[Prepared] = []
         self._seen = {READ: Seen()}
@@ -151,7 +155,7 @@ class _Pass:
                 "is given: name their column with --rating-column, or leave --threshold out"
             )
         return FirstPass(
-            self._store, self._users, self._items, self._seen,
+            self._store, self._low, self._users, self._items, self._seen,
             self._threshold if rated else None, self._highest, dict(self._quarantine.counts), timed,
         )  # fmt: skip
 
@@ -211,8 +215,10 @@ class _Pass:
                 seen.users = _with(seen.users, users[user_flags], len(self._users))
                 seen.items = _with(seen.items, items[item_flags], len(self._items))
         # Side by side: nothing else is left to do once the last block is read.
-        for pairs in in_order(map(_numbered, blocks, user_numbers, item_numbers)):
+        for pairs, low in in_order(map(_numbered, blocks, user_numbers, item_numbers)):
             self._store.append(pairs)
+            if low is not None:
+                self._low.append(low)
 
     def _refuse_too_many(self) -> None:
         count = sum(self._quarantine.counts.values())
@@ -226,8 +232,15 @@ class _Pass:
 
 def _numbered(
     block: Prepared, users: npt.NDArray[np.int32], items: npt.NDArray[np.int32]
-) -> Callable[[], Pairs]:
-    return lambda: Pairs(users.take(block.user), items.take(block.item), block.rating, block.time)
+) -> Callable[[], tuple[Pairs, Pairs | None]]:
+    def number() -> tuple[Pairs, Pairs | None]:
+        low = None
+        if block.low is not None:
+            low = Pairs(users.take(block.low[0]), items.take(block.low[1]))
+        kept = Pairs(users.take(block.user), items.take(block.item), block.rating, block.time)
+        return kept, low
+
+    return number
 
 
 def _with(flags: Flags, numbers: npt.NDArray[np.int32], size: int) -> Flags:

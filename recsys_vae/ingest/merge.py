@@ -26,17 +26,22 @@ class Merged:
     Attributes:
         pairs: the rows; without ratings, which have done their work.
         left: (rows, users, items flags) after each step, by the step's name.
+        low: users and items, sorted likewise, whose rating is not above the threshold.
     """
 
     pairs: Pairs
     left: dict[str, tuple[int, int, npt.NDArray[np.bool_]]]
+    low: Pairs
 
 
-def merge(pairs: Pairs, n_items: int, options: CleaningOptions, threshold: float | None) -> Merged:
+def merge(
+    pairs: Pairs, low: Pairs, n_items: int, options: CleaningOptions, threshold: float | None
+) -> Merged:
     """Take the steps that look at one user at a time.
 
     Args:
         pairs: all rows of some users.
+        low: all their rows that were below the threshold before.
         n_items: item numbers are below it.
         options: what to keep.
         threshold: keep ratings above it, after repeated rows were made one; None: no such step.
@@ -55,11 +60,14 @@ def merge(pairs: Pairs, n_items: int, options: CleaningOptions, threshold: float
     pairs = note(
         duplicates_name(options, rated=rated), _one_each(pairs, n_items, options.duplicates)
     )
+    low = _not_among(low, pairs, n_items)
     if threshold is not None and pairs.rating is not None:
-        pairs = note(threshold_name(threshold), pairs.take(pairs.rating > threshold))
+        above = pairs.rating > threshold
+        low = Pairs(pairs.user[~above], pairs.item[~above])
+        pairs = note(threshold_name(threshold), pairs.take(above))
     if options.max_user_items is not None:
         pairs = note(cap_name(options), _capped(pairs, options.max_user_items, options))
-    return Merged(Pairs(pairs.user, pairs.item, None, pairs.time), left)
+    return Merged(Pairs(pairs.user, pairs.item, None, pairs.time), left, low)
 
 
 def duplicates_name(options: CleaningOptions, *, rated: bool) -> str:
@@ -75,8 +83,35 @@ def cap_name(options: CleaningOptions) -> str:
     return f"{what} more than {options.max_user_items} items"
 
 
+def _keys(pairs: Pairs, n_items: int) -> npt.NDArray[np.int64]:
+    keys: npt.NDArray[np.int64] = pairs.user.astype(np.int64) * n_items + pairs.item
+    return keys
+
+
+def _not_among(low: Pairs, pairs: Pairs, n_items: int) -> Pairs:
+    """Give each pair of `low` once, without those of `pairs`: they were liked another time.
+
+    Args:
+        low: in any order.
+        pairs: sorted by user and item.
+        n_items: item numbers are below it.
+    """
+    if not len(low):
+        return low
+    keys, liked = _keys(low, n_items), _keys(pairs, n_items)
+    if not (keys[1:] > keys[:-1]).all():
+        order = np.argsort(keys)
+        keys, low = keys[order], low.take(order)
+    first = np.concatenate([[True], keys[1:] != keys[:-1]])
+    places = np.searchsorted(liked, keys)
+    found = places < len(liked)
+    found[found] = liked[places[found]] == keys[found]
+    kept = first & ~found
+    return low if kept.all() else low.take(np.flatnonzero(kept))
+
+
 def _one_each(pairs: Pairs, n_items: int, policy: Duplicates) -> Pairs:
-    key = pairs.user.astype(np.int64) * n_items + pairs.item
+    key = _keys(pairs, n_items)
     if (key[1:] > key[:-1]).all():
         return pairs
     order = np.argsort(key, kind="stable" if policy in ("first", "last") else None)

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 IN_MEMORY: Final = 1 << 30
 """Beyond so many bytes rows are written beside the result and read again from there."""
+LOW_IN_MEMORY: Final = 1 << 28
+"""The same for rows that are only kept to be left out of lists."""
 _KINDS: Final = {"user": np.int32, "item": np.int32, "rating": np.float64, "time": np.int64}
 
 

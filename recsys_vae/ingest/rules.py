@@ -47,6 +47,7 @@ class Prepared:
         user: (n,) codes into `user_ids`, and so on.
         rating: (n,) or None.
         time: (n,) milliseconds since 1970, or None.
+        low: (m,) codes of users and items whose ratings are not above the threshold; None: none.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Prepared:
     item: Codes
     rating: npt.NDArray[np.float64] | None
     time: npt.NDArray[np.int64] | None
+    low: tuple[Codes, Codes] | None = None
 
 
 def prepare(checked: Checked, options: CleaningOptions, threshold: float | None) -> Prepared:
@@ -92,13 +94,17 @@ def prepare(checked: Checked, options: CleaningOptions, threshold: float | None)
         end = np.iinfo(np.int64).max if options.until is None else options.until
         rows.keep((checked.time >= begin) & (checked.time < end), "keep the time window")
     _keep_listed(rows, checked, options)
+    low = None
     if threshold is not None and rating is not None:
-        rows.keep(rating > threshold, threshold_name(threshold))
+        above = rating > threshold
+        low = rows.others(above)
+        rows.keep(above, threshold_name(threshold))
     return Prepared(
         checked.name, checked.records, checked.text, checked.rejected, checked.user_ids,
         checked.item_ids, rows.left, highest, rows.user, rows.item,
         None if rating is None else rows.of(rating),
         None if checked.time is None else rows.of(checked.time),
+        low,
     )  # fmt: skip
 
 
@@ -149,6 +155,12 @@ class _Rows:
         users = _occurring(self.user, len(checked.user_ids))
         items = _occurring(self.item, len(checked.item_ids))
         self.left[name] = Left(len(numbers), users, items)
+
+    def others(self, flags: Flags) -> tuple[Codes, Codes] | None:
+        """Give users and items of the rows that are left but not flagged."""
+        numbers = np.flatnonzero(~flags if self._flags is None else self._flags & ~flags)
+        checked = self._checked
+        return (checked.user.take(numbers), checked.item.take(numbers)) if len(numbers) else None
 
     def of(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Give what is left of a column."""

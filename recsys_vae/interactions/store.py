@@ -24,6 +24,9 @@ _ARRAYS = ("indptr", "indices", "data", "times")
 _IDS = ("users", "items")
 CONTENTS = (*(f"{name}.npy" for name in _ARRAYS), *(f"{name}.arrow" for name in _IDS), MANIFEST)
 """What such a folder may hold; the manifest, which names the checksums, comes last."""
+INTERACTIONS = "interactions"
+LOW_RATINGS = "low-ratings"
+"""Names of folders within one that `ingest` wrote: what users took, and what they rated low."""
 REMEDY = "make it with 'recsys-vae ingest' or 'recsys-vae split'"
 
 
@@ -276,5 +279,16 @@ def check_sums(folder: Path, names: Sequence[str], sums: object, remedy: str) ->
 
 def stored_or(path: Path) -> Path:
     """Give the stored interactions within a folder that `ingest` wrote; any other path as it is."""
-    within = path / "interactions"
+    within = path / INTERACTIONS
     return within if (within / MANIFEST).is_file() else path
+
+
+def low_ratings_beside(path: Path) -> Path | None:
+    """Give the folder of what the users of stored interactions rated low, if there is one.
+
+    Args:
+        path: of the interactions, as `ingest` placed them.
+    """
+    path = path.resolve()
+    beside = path.parent / LOW_RATINGS
+    return beside if path.name == INTERACTIONS and (beside / MANIFEST).is_file() else None

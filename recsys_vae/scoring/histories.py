@@ -275,27 +275,52 @@ class _Runs:
 
 
 def stored_blocks(
-    interactions: Interactions, items: IdMap, *, users_per_block: int = 2_048
+    interactions: Interactions,
+    items: IdMap,
+    *,
+    low: Interactions | None = None,
+    users_per_block: int = 2_048,
 ) -> Iterator[HistoryBlock]:
     """Give the users of stored interactions, in blocks.
 
     Args:
         interactions: who did what, already above the threshold.
         items: of the model; interactions with other items are counted and left out.
+        low: who rated what low, these users or others; None: nobody.
         users_per_block: users a block; the last may have fewer.
 
     Yields:
         Blocks of users, in the order of their numbers.
     """
     numbers = items.numbers(interactions.items.to_arrow(), missing="mark")
+    low_numbers = None if low is None else items.numbers(low.items.to_arrow(), missing="mark")
     for start in range(0, len(interactions.users), users_per_block):
         rows = interactions.matrix[start : start + users_per_block]
-        columns = numbers[rows.indices]
-        known = columns >= 0
-        lengths = np.diff(rows.indptr)
-        row_numbers = np.repeat(np.arange(len(lengths)), lengths)
-        given = csr_from_pairs(
-            row_numbers[known], columns[known], rows.data[known], (len(lengths), len(items))
-        )
-        users = interactions.users.ids(np.arange(start, start + len(lengths)))
-        yield HistoryBlock(users, given, int((~known).sum()), 0)
+        users = interactions.users.ids(np.arange(start, start + rows.shape[0]))
+        given = _renumbered(rows, numbers, len(items))
+        rated, below = None, 0
+        if low is not None and low_numbers is not None:
+            theirs = _rows_of(low, users)
+            theirs.data = np.ones_like(theirs.data)
+            rated, below = _renumbered(theirs, low_numbers, len(items)), int(theirs.nnz)
+        yield HistoryBlock(users, given, int(rows.nnz - given.nnz), below, rated)
+
+
+def _rows_of(interactions: Interactions, users: IdArray) -> csr_array:
+    """Give the rows of these users, an empty one for who has none."""
+    numbers = interactions.users.numbers(users, missing="mark")
+    known = np.flatnonzero(numbers != UNKNOWN)
+    found = interactions.matrix[numbers[known]]
+    lengths = np.zeros(len(users), dtype=np.int64)
+    lengths[known] = np.diff(found.indptr)
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    return csr_array((found.data, found.indices, indptr), shape=(len(users), found.shape[1]))
+
+
+def _renumbered(rows: csr_array, numbers: npt.NDArray[np.int64], n_items: int) -> csr_array:
+    """Give rows over the model's items; other items are left out."""
+    columns = numbers[rows.indices]
+    known = columns != UNKNOWN
+    row_numbers = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+    shape = (rows.shape[0], n_items)
+    return csr_from_pairs(row_numbers[known], columns[known], rows.data[known], shape)

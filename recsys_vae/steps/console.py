@@ -110,6 +110,11 @@ def account(ingested: Ingested) -> str:
     if rejected:
         lines.append(f"set aside in {ingested.folder / QUARANTINE}:")
         lines += [f"  {count:,} because {why}" for why, count in sorted(rejected.items())]
+    if ingested.low:
+        lines.append(
+            f"{ingested.low:,} lower ratings of these users and items are kept beside the "
+            "interactions: lists leave them out"
+        )
     lines += [f"note: {one.sentence}" for one in ingested.warnings]
     return "\n".join(lines)
 

@@ -18,14 +18,14 @@ from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.ingest.sample import make_sample
 from recsys_vae.ingest.source import FileSource, Source, TableSource
 from recsys_vae.interactions import Interactions, load_interactions
+from recsys_vae.interactions.store import INTERACTIONS, LOW_RATINGS
 from recsys_vae.tracking.runs import step_run
 
 SAMPLE = "sample"
 REPORT = "ingest.json"
-INTERACTIONS = "interactions"
 ITEMS = "items.parquet"
 PROFILE = "profile.json"
-CONTENTS = (INTERACTIONS, ITEMS, REPORT, PROFILE, QUARANTINE)
+CONTENTS = (INTERACTIONS, LOW_RATINGS, ITEMS, REPORT, PROFILE, QUARANTINE)
 PROOF = (REPORT, PROFILE)
 """Names that no other folder has, as may be the case with the others of `CONTENTS`."""
 
@@ -56,12 +56,14 @@ class Ingested:
     Attributes:
         interactions: as stored.
         account: what became of every row.
+        low: pairs of user and item that are kept in `low-ratings/`.
         warnings: what in the data is probably not meant.
         folder: that was written.
     """
 
     interactions: Interactions
     account: Account
+    low: int
     warnings: tuple[DataWarning, ...]
     folder: Path
 
@@ -70,9 +72,9 @@ def ingest(options: IngestOptions) -> Ingested:
     """Read, clean, number and store interactions.
 
     Returns:
-        The interactions and the account; `options.out` holds `interactions/`,
-        `ingest.json`, `profile.json` and, where there are any, titles in `items.parquet` and
-        rows that were set aside in `quarantine.csv`.
+        The interactions and the account; `options.out` holds `interactions/`, `ingest.json`,
+        `profile.json` and, where there are any, titles in `items.parquet`, lower ratings of the
+        same users and items in `low-ratings/`, and rows that were set aside in `quarantine.csv`.
 
     Raises:
         InputError: anything in the input is unusable; nothing is written then.
@@ -96,7 +98,13 @@ def ingest(options: IngestOptions) -> Ingested:
         if options.items is not None:
             catalogue = read_catalogue(options.items, options.reading)
         with atomic_folder(options.out, CONTENTS) as temporary:
-            stored = store_rows(source, options.cleaning, temporary / INTERACTIONS, temporary)
+            stored = store_rows(
+                source,
+                options.cleaning,
+                temporary / INTERACTIONS,
+                temporary,
+                low_folder=temporary / LOW_RATINGS,
+            )
             interactions = load_interactions(temporary / INTERACTIONS)
             account, warnings = stored.account, warnings_of(interactions)
             if options.items is not None and len(catalogue.frame):
@@ -115,6 +123,7 @@ def ingest(options: IngestOptions) -> Ingested:
                 "options": cleaning,
                 "steps": account.report(),
                 "rejected": account.rejected,
+                "low_ratings": stored.low,
                 "warnings": [asdict(one) for one in warnings],
                 "fingerprint": stored.fingerprint,
             }
@@ -127,7 +136,7 @@ def ingest(options: IngestOptions) -> Ingested:
         run.metrics({"rejected_rows": sum(account.rejected.values())})
         run.artifact(options.out / REPORT)
         run.artifact(options.out / PROFILE)
-        return Ingested(interactions, account, warnings, options.out)
+        return Ingested(interactions, account, stored.low, warnings, options.out)
 
 
 def refuse_within(out: Path, data: Path | None) -> None:

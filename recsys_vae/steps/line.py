@@ -15,6 +15,7 @@ from typing import Any
 from recsys_vae.files import read_json
 from recsys_vae.ingest.cleaning import CleaningOptions
 from recsys_vae.ingest.reading import ReadOptions
+from recsys_vae.interactions.store import INTERACTIONS, low_ratings_beside
 from recsys_vae.interactions.store import MANIFEST as INTERACTIONS_MANIFEST
 from recsys_vae.models.zoo import MANIFEST as MODEL_MANIFEST
 from recsys_vae.models.zoo import model_fingerprint
@@ -24,7 +25,7 @@ from recsys_vae.splitting.split import MANIFEST as SPLIT_MANIFEST
 from recsys_vae.steps import console
 from recsys_vae.steps.cache import Done, Made, StepCache, content_sum
 from recsys_vae.steps.evaluate import evaluate_models
-from recsys_vae.steps.ingest import INTERACTIONS, ITEMS, REPORT, SAMPLE, IngestOptions, ingest
+from recsys_vae.steps.ingest import ITEMS, REPORT, SAMPLE, IngestOptions, ingest
 from recsys_vae.steps.lists import ListOptions
 from recsys_vae.steps.pictures import judged_note
 from recsys_vae.steps.recipes import Recipe
@@ -221,9 +222,11 @@ class Line:
         titles = self._data / ITEMS
         titled = titles if titles.is_file() else None
         given, out = self._parts / "test-given", self.options.out / "lists" / "examples.csv"
+        low = low_ratings_beside(self._data / INTERACTIONS)
         depends = {
             "the model": model_fingerprint(self._first),
             "the histories": _fingerprint(given),
+            "the low ratings": None if low is None else _fingerprint(low),
             "the titles": None if titled is None else content_sum(titled),
             "k": self._k(),
         }
@@ -235,6 +238,7 @@ class Line:
                     histories=given,
                     k=self._k(),
                     lists=ListOptions(items=titled),
+                    low_ratings=low,
                     out=out,
                 )
             )
@@ -244,9 +248,11 @@ class Line:
 
     def _score(self) -> Done:
         histories, out = self._data / INTERACTIONS, self.options.out / "lists" / "all-users"
+        low = low_ratings_beside(histories)
         depends = {
             "the model": model_fingerprint(self._first),
             "the histories": _fingerprint(histories),
+            "the low ratings": None if low is None else _fingerprint(low),
             "k": self._k(),
         }
 

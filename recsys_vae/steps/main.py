@@ -8,6 +8,7 @@ from typing import Final
 from recsys_vae.errors import InputError
 from recsys_vae.files import check_replaceable, read_json, refuse_loss, write_json
 from recsys_vae.interactions import load_interactions
+from recsys_vae.interactions.store import INTERACTIONS
 from recsys_vae.models.zoo import CONTENTS as MODEL_CONTENTS
 from recsys_vae.scoring.workplace import CONTENTS as LISTS_CONTENTS
 from recsys_vae.splitting.split import CONTENTS as SPLIT_CONTENTS
@@ -17,7 +18,7 @@ from recsys_vae.steps.cache import CONTENTS as RECORDS
 from recsys_vae.steps.cache import StepCache
 from recsys_vae.steps.evaluate import CONTENTS as EVALUATION_CONTENTS
 from recsys_vae.steps.ingest import CONTENTS as DATA_CONTENTS
-from recsys_vae.steps.ingest import INTERACTIONS, PROOF, SAMPLE, refuse_within
+from recsys_vae.steps.ingest import PROOF, SAMPLE, refuse_within
 from recsys_vae.steps.line import Line, MainOptions
 from recsys_vae.steps.outcome import Outcome
 from recsys_vae.tracking.registry import check_register_name, register

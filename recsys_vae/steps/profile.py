@@ -9,8 +9,8 @@ from recsys_vae.ingest.data_warnings import DataWarning, warnings_of
 from recsys_vae.ingest.drift import Drift, drift
 from recsys_vae.ingest.profile import Profile, profile
 from recsys_vae.interactions import Interactions, load_interactions
+from recsys_vae.interactions.store import INTERACTIONS
 from recsys_vae.reports.profile_plots import plot_profile
-from recsys_vae.steps.ingest import INTERACTIONS
 from recsys_vae.tracking.runs import step_run
 
 PROFILE = "profile.json"

@@ -16,7 +16,7 @@ from recsys_vae.ingest.catalogue import Catalogue, read_catalogue
 from recsys_vae.ingest.readers import read_interactions
 from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.interactions import IdArray, IdMap, Interactions, load_interactions
-from recsys_vae.interactions.store import MANIFEST, stored_or
+from recsys_vae.interactions.store import MANIFEST, low_ratings_beside, stored_or
 from recsys_vae.ranking.approximation import Recall
 from recsys_vae.ranking.rule_file import read_rules
 from recsys_vae.scoring.histories import stored_blocks
@@ -37,6 +37,8 @@ class RecommendOptions:
         k: list length.
         lists: how lists are made; its file of items also has the titles.
         reading: what the files do not say about themselves.
+        low_ratings: stored interactions with what users rated low; None: those beside stored
+            histories, and those in a file of histories.
         out: file to write, `.csv`, `.parquet` or `.jsonl`; None: screen only.
     """
 
@@ -47,6 +49,7 @@ class RecommendOptions:
     k: int = 10
     lists: ListOptions = ListOptions()
     reading: ReadOptions = ReadOptions()
+    low_ratings: Path | None = None
     out: Path | None = None
 
 
@@ -100,7 +103,7 @@ def recommend(options: RecommendOptions) -> Recommended:
     with step_run("recommend") as run:
         made = list_maker(options.model, options.lists, options.reading)
         model, threshold = made.model, made.threshold
-        known, rated = _histories(options, threshold)
+        known, low = _histories(options, threshold)
         rows = _chosen(known.users, options)
         catalogue = Catalogue.empty()
         if options.lists.items is not None:
@@ -109,12 +112,9 @@ def recommend(options: RecommendOptions) -> Recommended:
         tables, short, unknown = list[pa.Table](), list[Any](), 0
         recall: Recall | None = None
         asked = known.rows(rows)
-        # Of the same users, block by block: what they took, and what they must not be given.
-        blocks = stored_blocks(asked, model.items), stored_blocks(rated.rows(rows), model.items)
-        for block, all_of_them in zip(*blocks, strict=True):
+        for block in stored_blocks(asked, model.items, low=low):
             unknown += block.unknown
-            seen = all_of_them.given
-            one = ranker.make(block.users, block.given, seen, compared=not tables)
+            one = ranker.make(block.users, block.given, block.seen, compared=not tables)
             recall = recall or one.recall
             lists = one.lists
             relaxed += Counter(one.relaxed)
@@ -157,23 +157,22 @@ def same_file(one: Path, other: Path) -> bool:
 
 def _histories(
     options: RecommendOptions, threshold: float | None
-) -> tuple[Interactions, Interactions]:
-    """Give what the users took and what their lists leave out, with the same users and items."""
-    path = options.histories
+) -> tuple[Interactions, Interactions | None]:
+    """Give what the users took, and what they rated low where lists leave it out."""
+    path, masked = options.histories, options.lists.mask_rated
     if (path / MANIFEST).is_file():
-        stored = load_interactions(path)
-        return stored, stored
+        beside = options.low_ratings or low_ratings_beside(path)
+        low = load_interactions(beside) if masked and beside is not None else None
+        return load_interactions(path), low
     frame = read_interactions(path, options.reading)
     if threshold is None or "rating" not in frame.columns:
-        everything = Interactions.from_frame(frame[["user", "item"]])
-        return everything, everything
+        return Interactions.from_frame(frame[["user", "item"]]), None
     liked_rows = (frame["rating"] > threshold) & (frame["rating"] < np.inf)
+    # Of a pair that is there twice, the larger value counts.
     frame = frame.assign(value=liked_rows.astype(np.float32))
     rated = Interactions.from_frame(frame[["user", "item", "value"]])
-    matrix = rated.matrix.copy()
-    matrix.eliminate_zeros()
-    liked = Interactions(rated.users, rated.items, matrix)
-    return liked, rated if options.lists.mask_rated else liked
+    liked = rated.matrix.data > 0
+    return rated.where(liked), rated.where(~liked) if masked else None
 
 
 def _chosen(users: IdMap, options: RecommendOptions) -> Any:

@@ -20,7 +20,7 @@ from recsys_vae.ingest.readers import read_interactions
 from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.interactions import IdMap, load_interactions
 from recsys_vae.interactions.store import MANIFEST as INTERACTIONS_MANIFEST
-from recsys_vae.interactions.store import REMEDY, file_sum, stored_or
+from recsys_vae.interactions.store import REMEDY, file_sum, low_ratings_beside, stored_or
 from recsys_vae.scoring.batch import Result, ScoreCounts, score_users
 from recsys_vae.scoring.changes import Before
 from recsys_vae.scoring.histories import HistoryBlock, HistorySource, stored_blocks
@@ -203,13 +203,22 @@ def _fingerprint(options: ScoreOptions) -> str:
     stored = options.histories / INTERACTIONS_MANIFEST
     if stored.is_file():
         # Loading them, a little later, checks that this is true.
-        found = read_json(stored, what="a folder of interactions", remedy=REMEDY)
-        return str(found.get("fingerprint"))
+        beside = _low_ratings(options)
+        folders = [options.histories, *([] if beside is None else [beside])]
+        found = [
+            read_json(one / INTERACTIONS_MANIFEST, what="a folder of interactions", remedy=REMEDY)
+            for one in folders
+        ]
+        return "+".join(str(one.get("fingerprint")) for one in found)
     reading = options.reading
     pieces = pieces_of(options.histories, reading.format, leave_out=reading.leave_out)
     files = sorted({piece.path for piece in pieces})
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
+
+
+def _low_ratings(options: ScoreOptions) -> Path | None:
+    return low_ratings_beside(options.histories) if options.lists.mask_rated else None
 
 
 def _read_as(reading: ReadOptions) -> dict[str, Any]:
@@ -227,7 +236,13 @@ def _blocks(
     size = options.users_per_block
     check_no_result(str(options.histories), (options.histories / MANIFEST).is_file())
     if (options.histories / INTERACTIONS_MANIFEST).is_file():
-        yield stored_blocks(load_interactions(options.histories), items, users_per_block=size)
+        beside = _low_ratings(options)
+        yield stored_blocks(
+            load_interactions(options.histories),
+            items,
+            low=None if beside is None else load_interactions(beside),
+            users_per_block=size,
+        )
         return
     source = HistorySource(
         path=options.histories,

@@ -6,9 +6,10 @@ from pathlib import Path
 from recsys_vae.errors import InputError
 from recsys_vae.files import check_replaceable, read_json, refuse_loss
 from recsys_vae.interactions import load_interactions
+from recsys_vae.interactions.store import INTERACTIONS
 from recsys_vae.splitting import Split, SplitOptions, save_split, split_by
 from recsys_vae.splitting.split import CONTENTS, MANIFEST, counts
-from recsys_vae.steps.ingest import INTERACTIONS, REPORT
+from recsys_vae.steps.ingest import REPORT
 from recsys_vae.tracking.runs import step_run
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_vae.errors import InputError
-from recsys_vae.ingest import engine, parquet, text
+from recsys_vae.ingest import engine, first_pass, parquet, text
 from recsys_vae.ingest.cleaning import CleaningOptions
 from recsys_vae.ingest.engine import Stored, store_rows
 from recsys_vae.ingest.pairs import PairStore
@@ -135,8 +135,8 @@ def test_order_blocks_groups_spilling_and_files_do_not_matter(
         patch.setattr(engine, "_ROWS_AT_ONCE", 3)
         patch.setattr(text, "BLOCK_BYTES", 16)
         patch.setattr(parquet, "ROWS", 2)
-        patch.setattr(engine, "PairStore", lambda path: PairStore(path, in_memory=40))
-        patch.setattr("recsys_vae.ingest.first_pass.PairStore", lambda path: PairStore(path, 40))
+        for module in (engine, first_pass):
+            patch.setattr(module, "PairStore", lambda path, **_: PairStore(path, in_memory=40))
         for suffix in ("csv", "parquet"):
             data = Path(folder) / suffix
             data.mkdir()

@@ -37,6 +37,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     both = pd.concat([liked, low]).drop_duplicates(["user", "item"])
     both.sort_values("user", kind="stable").to_csv(folder / "ratings.csv", index=False)
     liked.sort_values("user", kind="stable").to_csv(folder / "liked.csv", index=False)
+    finite = both[both["rating"].notna()].sort_values("user", kind="stable")
+    finite.to_csv(folder / "finite.csv", index=False)
     genres = ["Drama" if item % 2 else "Comedy" for item in range(N_ITEMS)]
     pd.DataFrame({"item": range(N_ITEMS), "genres": genres}).to_csv(folder / "films.csv")
     return folder
@@ -54,9 +56,9 @@ def scored(home: Path, out: Path, model: str, *options: str, **files: str) -> pd
     return pd.concat([pd.read_parquet(path) for path in sorted(out.glob("part-*.parquet"))])
 
 
-def rated(home: Path, lists: pd.DataFrame) -> int:
+def rated(home: Path, lists: pd.DataFrame, file: str = "ratings.csv") -> int:
     """Count the places with something that the user has rated."""
-    return len(lists.merge(pd.read_csv(home / "ratings.csv"), on=["user", "item"]))
+    return len(lists.merge(pd.read_csv(home / file), on=["user", "item"]))
 
 
 @pytest.mark.parametrize(
@@ -115,3 +117,75 @@ def test_who_rates_something_low_is_scored_again(home: Path, tmp_path: Path) -> 
     again = scored(home, tmp_path / "again", "mult-vae", *since, histories="tomorrow.csv")
     assert set(again["user"]) == {7}
     assert none_yet[0] not in set(again["item"])
+
+
+@pytest.fixture(scope="module")
+def line(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything that `main` makes of the ratings."""
+    out, recipe = tmp_path_factory.mktemp("line"), home / "recipe.toml"
+    recipe.write_text("model = 'ease'\nridge = 10.0\n")
+    done = CliRunner().invoke(
+        cli,
+        ["main", "--data", str(home / "finite.csv"), "--threshold", "3.5", "--recipes",
+         str(recipe), "--min-user-items", "1", "--out", str(out)],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "lower ratings of these users and items" in done.output
+    return out
+
+
+def test_the_whole_line_leaves_it_out_of_every_list(home: Path, line: Path) -> None:
+    every = pd.concat([pd.read_parquet(one) for one in (line / "lists/all-users").glob("part-*")])
+    assert len(every) > 5 * N_USERS
+    assert rated(home, every, "finite.csv") == 0
+    held_out = pd.read_csv(home / "liked.csv")[["user", "item"]]
+    examples = pd.read_csv(line / "lists" / "examples.csv")
+    low = pd.read_csv(home / "finite.csv").merge(held_out, how="left", indicator=True)
+    low = low[(low["_merge"] == "left_only")]
+    assert len(low) > 200
+    assert examples.merge(low, on=["user", "item"]).empty
+
+
+def test_stored_interactions_give_the_lists_of_the_file(
+    home: Path, line: Path, tmp_path: Path
+) -> None:
+    made = {}
+    for mask in ("true", "false"):
+        for name, histories in (
+            ("file", home / "finite.csv"), ("data", line / "data"),
+            ("stored", line / "data" / "interactions"),
+        ):  # fmt: skip
+            out = tmp_path / f"{name}-{mask}"
+            lists = scored(home, out, "mult-vae", "--mask-rated", mask, histories=str(histories))
+            made[name, mask] = lists.sort_values(["user", "rank"], ignore_index=True)
+        users = set(made["data", mask]["user"])
+        of_file = made["file", mask][made["file", mask]["user"].isin(users)]
+        pd.testing.assert_frame_equal(made["data", mask], of_file.reset_index(drop=True))
+        pd.testing.assert_frame_equal(made["data", mask], made["stored", mask])
+    assert rated(home, made["stored", "true"], "finite.csv") == 0
+    assert rated(home, made["stored", "false"], "finite.csv") > 50
+    asked = tmp_path / "asked.csv"
+    run(home, "recommend", "mult-vae", "--first", "60", "--out", str(asked),
+        histories=str(line / "data"))  # fmt: skip
+    assert rated(home, pd.read_csv(asked), "finite.csv") == 0
+
+
+def test_a_new_low_rating_beside_stored_interactions_is_a_change(
+    home: Path, line: Path, tmp_path: Path
+) -> None:
+    stored = str(line / "data")
+    lists = scored(home, tmp_path / "first", "mult-vae", histories=stored)
+    frame = pd.read_csv(home / "finite.csv")
+    first = int(lists[lists["user"] == 7]["item"].iloc[0])
+    more = pd.DataFrame({"user": [7], "item": [first], "rating": [1.0]})
+    pd.concat([frame, more]).to_csv(tmp_path / "r.csv", index=False)
+    done = CliRunner().invoke(
+        cli,
+        ["ingest", "--data", str(tmp_path / "r.csv"), "--threshold", "3.5", "--min-user-items", "1",
+         "--out", str(tmp_path / "data")],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    since = ("--since", str(tmp_path / "first"))
+    again = scored(home, tmp_path / "again", "mult-vae", *since, histories=str(tmp_path / "data"))
+    assert set(again["user"]) == {7}
+    assert first not in set(again["item"])
