@@ -40,12 +40,16 @@ class ALS(ArrayRecommender):
     p_ui = 1 and c_ui = alpha on stored entries, 0 and 1 elsewhere. A user, trained on or not,
     is scored by solving for x_u from the given items with all y_i fixed.
 
+    Of items that score the same, in particular for a user without history, the more popular come
+    first (`tie_break`).
+
     Source: Y. Hu, Y. Koren, C. Volinsky, Collaborative Filtering for Implicit Feedback Datasets,
     ICDM 2008, computed by the `implicit` library.
     """
 
     name: ClassVar[str] = "als"
     per_item: ClassVar[tuple[str, ...]] = ("item_factors_IF",)
+    by_popularity: ClassVar[bool] = True
     candidates: ClassVar[tuple[dict[str, Any], ...]] = tuple(
         {"regularization": ridge} for ridge in (5.0, 0.1, 1.0, 20.0, 50.0)
     )
@@ -81,16 +85,19 @@ class ALS(ArrayRecommender):
             return AlternatingLeastSquares(**self._config.model_dump(), random_state=seed)
 
     def linear_scores(self, given: csr_array) -> LinearScores:
-        """Fold the users in; a user without history is all zeros."""
+        """Fold the users in; a user without history is all zeros and is given what is popular."""
         factors_IF = self.arrays()["item_factors_IF"]
         with threadpool_limits(limits=1, user_api="blas"), _solvable():
             histories = csr_matrix(given, dtype=np.float32)
             factors_BF = self._solver.recalculate_user(np.arange(given.shape[0]), histories)
-        zeros_I = torch.zeros(len(factors_IF))
-        return LinearScores(torch.from_numpy(factors_BF), torch.from_numpy(factors_IF), zeros_I)
+        return LinearScores(
+            torch.from_numpy(factors_BF),
+            torch.from_numpy(factors_IF),
+            torch.from_numpy(self.tie_break),
+        )
 
     def score(self, given: csr_array) -> FloatMatrix:
-        """Fold the users in and multiply: scores_BI; a user without history scores 0."""
+        """Fold the users in and multiply: scores_BI."""
         scores: FloatMatrix = self.linear_scores(given).scores().numpy()
         return scores
 

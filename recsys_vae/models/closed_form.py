@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ from recsys_vae.models.base import FitOptions, FloatMatrix, ModelConfig, NotFitt
 from recsys_vae.models.choosing import better, beyond, clearly_better
 
 Arrays = dict[str, npt.NDArray[Any]]
+_POPULARITY: Final = "popularity_I"
+_DECIDES_TIES: Final = np.float32(1e-6)
+"""Of an item's share of users, this much is added to its score: too little to outweigh anything."""
 
 
 class ArrayRecommender(ABC):
@@ -33,12 +36,17 @@ class ArrayRecommender(ABC):
     widened: ClassVar[str | None] = None
     """A setting that goes on beyond its candidates where the largest of them is chosen."""
 
+    by_popularity: ClassVar[bool] = False
+    """Whether among items that nothing else tells apart the popular ones come first; `score` then
+    adds `tie_break`."""
+
     def __init__(self, config: ModelConfig) -> None:
         """Describe a model; it can score once fitted or restored."""
         self._asked = config
         self._config = config
         self._items: IdMap | None = None
         self._arrays: Arrays = {}
+        self._tie_break = np.zeros(0, dtype=np.float32)
 
     @abstractmethod
     def learn(self, train: Interactions, options: FitOptions) -> Arrays:
@@ -88,6 +96,8 @@ class ArrayRecommender(ABC):
                 self.forget()
                 arrays = {}
                 arrays, learned = self.learn(train, options), config
+                if self.by_popularity:
+                    arrays[_POPULARITY] = _shares(train)
             self.restore(train.items, arrays)
             if validate is None:
                 return self
@@ -143,8 +153,28 @@ class ArrayRecommender(ABC):
         for name in self.per_item:
             if name not in arrays or len(arrays[name]) != len(items):
                 raise ValueError(f"{self.name} needs {name} with one row an item")
-        self._items, self._arrays = items, arrays
+        shares_I = arrays.get(_POPULARITY, np.zeros(len(items), dtype=np.float32))
+        if len(shares_I) != len(items):
+            raise ValueError(f"{self.name} needs {_POPULARITY} with one row an item")
+        self._items, self._arrays, self._tie_break = items, arrays, shares_I * _DECIDES_TIES
         return self
+
+    @property
+    def tie_break(self) -> npt.NDArray[np.float32]:
+        """What the items' popularity adds to their scores, (I,): a millionth of their shares.
+
+        Who has no history, and whose items have nothing in common with any other, is so given the
+        most popular items. A model that was saved before there was such a thing has zeros.
+        """
+        self.arrays()  # asked before it was fitted, it says so
+        return self._tie_break
+
+
+def _shares(train: Interactions) -> npt.NDArray[np.float32]:
+    """Give the share of the training users who took each item, (I,)."""
+    counts_I = np.bincount(train.matrix.indices, minlength=len(train.items))
+    shares_I: npt.NDArray[np.float32] = (counts_I / max(len(train.users), 1)).astype(np.float32)
+    return shares_I
 
 
 def sparse_parts(name: str, matrix: csr_array) -> Arrays:

@@ -40,12 +40,16 @@ class GraphFilter(ArrayRecommender):
     folded in by it: nothing is learned about users. R'R is kept sparse; it has at most
     sum_u n_u^2 entries for users with n_u items.
 
+    Of items that score the same, in particular for a user without history, the more popular come
+    first (`tie_break`).
+
     Source: Y. Shen et al., How Powerful is Graph Convolution for Recommendation?, CIKM 2021,
     section 4.
     """
 
     name: ClassVar[str] = "graph-filter"
     per_item: ClassVar[tuple[str, ...]] = ("basis_IK", "degree_I")
+    by_popularity: ClassVar[bool] = True
     candidates: ClassVar[tuple[dict[str, Any], ...]] = tuple(
         {"low_pass": weight} for weight in (0.3, 0.0, 0.1, 1.0, 3.0)
     )
@@ -91,7 +95,7 @@ class GraphFilter(ArrayRecommender):
         return self
 
     def score(self, given: csr_array) -> FloatMatrix:
-        """Filter the histories: scores_BI; a user without history scores 0."""
+        """Filter the histories: scores_BI."""
         arrays = self.arrays()
         basis_IK, root_I = arrays["basis_IK"], np.sqrt(arrays["degree_I"])
         weight = np.float32(self.config.model_dump()["low_pass"])
@@ -102,4 +106,5 @@ class GraphFilter(ArrayRecommender):
         scores: FloatMatrix = (scaled @ basis_IK) @ basis_IK.T
         scores *= weight * root_I
         scores += sparse_product(taken, self._gram_II).numpy()
+        scores += self.tie_break
         return scores

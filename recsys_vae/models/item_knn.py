@@ -76,6 +76,9 @@ class ItemKNN(ArrayRecommender):
     Similarities are computed for a block of items at a time; fit and model hold `neighbours`
     entries an item at most, and no more than there are pairs that share a user.
 
+    Of items that score the same, in particular for a user without history, the more popular come
+    first (`tie_break`).
+
     Sources: B. Sarwar et al., Item-Based Collaborative Filtering Recommendation Algorithms, WWW
     2001 (cosine); M. Deshpande and G. Karypis, Item-Based Top-N Recommendation Algorithms, ACM
     TOIS 22(1), 2004 (histories scaled to length 1, so that users of many items count
@@ -86,6 +89,7 @@ class ItemKNN(ArrayRecommender):
 
     name: ClassVar[str] = "item-knn"
     per_item: ClassVar[tuple[str, ...]] = ()
+    by_popularity: ClassVar[bool] = True
     candidates: ClassVar[tuple[dict[str, Any], ...]] = (
         {"weighting": "cosine", "neighbours": 1_000, "user_damping": 0.5, "source_share": 0.6},
         {"weighting": "cosine", "neighbours": 2_000, "user_damping": 0.5, "source_share": 0.65},
@@ -128,10 +132,11 @@ class ItemKNN(ArrayRecommender):
         return super().restore(items, arrays)
 
     def score(self, given: csr_array) -> FloatMatrix:
-        """Add up the similarities of what was taken: scores_BI, 0 where there is none."""
-        self.arrays()
+        """Add up the similarities of what was taken: scores_BI."""
+        self.arrays()  # asked before it was fitted, it says so
         asked = csr_array(given, dtype=np.float32)
         scores: FloatMatrix = sparse_product(asked, self._similarity_II).numpy()
+        scores += self.tie_break
         return scores
 
 

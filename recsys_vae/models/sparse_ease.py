@@ -45,6 +45,9 @@ class SparseEASE(ArrayRecommender):
     work and I K of memory where that takes I^3 and I^2, so that catalogues of a million items are
     within reach; fit and model hold the sparse X'X and at most K weights an item.
 
+    Of items that score the same, in particular for a user without history, the more popular come
+    first (`tie_break`).
+
     Sources: H. Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019; X. Ning,
     G. Karypis, SLIM, ICDM 2011, section IV.C.
 
@@ -54,6 +57,7 @@ class SparseEASE(ArrayRecommender):
 
     name: ClassVar[str] = "sparse-ease"
     per_item: ClassVar[tuple[str, ...]] = ()
+    by_popularity: ClassVar[bool] = True
     candidates: ClassVar[tuple[dict[str, Any], ...]] = tuple(
         {"ridge": ridge} for ridge in (60.0, 20.0, 180.0, 540.0)
     )
@@ -88,7 +92,8 @@ class SparseEASE(ArrayRecommender):
         return self._weights_II
 
     def score(self, given: csr_array) -> FloatMatrix:
-        """Add the rows of what was taken: scores_BI; a user without history scores 0."""
+        """Add the rows of what was taken: scores_BI."""
         asked = csr_array(given, dtype=np.float32)
         scores: FloatMatrix = sparse_product(asked, self.weights).numpy()
+        scores += self.tie_break
         return scores

@@ -25,8 +25,7 @@ def test_a_folded_in_user_solves_the_normal_equations_of_hu_et_al(
     checkerboard: Checkerboard,
 ) -> None:
     model = ALS(_CONFIG).fit(checkerboard.train, FitOptions(seed=3))
-    (factors,) = model.arrays().values()
-    Y = factors.astype(np.float64)
+    Y = model.arrays()["item_factors_IF"].astype(np.float64)
     given = checkerboard.train.matrix[[0, 1, 5]]
     expected = []
     for row in given.toarray().astype(np.float64):
@@ -46,7 +45,8 @@ def test_more_factors_than_items_need_a_ridge(checkerboard: Checkerboard) -> Non
 
 def test_the_training_users_factors_are_not_kept(checkerboard: Checkerboard) -> None:
     model = ALS(_CONFIG).fit(checkerboard.train, FitOptions())
-    assert [value.shape for value in model.arrays().values()] == [(24, 4)]
+    shapes = {name: array.shape for name, array in model.arrays().items()}
+    assert shapes == {"item_factors_IF": (24, 4), "popularity_I": (24,)}
 
 
 def test_without_a_ridge_in_its_settings_the_one_that_validates_best_is_kept(

@@ -63,7 +63,8 @@ def test_scores_add_up_the_rows_of_what_was_taken() -> None:
     weights = model.arrays()["weights_II"]
     history = np.zeros((1, 12), dtype=np.float32)
     history[0, [2, 7]] = 1
-    assert np.array_equal(model.score(csr_array(history))[0], weights[2] + weights[7])
+    expected = weights[2] + weights[7] + model.tie_break
+    assert np.array_equal(model.score(csr_array(history))[0], expected)
 
 
 @pytest.mark.parametrize(("ridge", "matrices"), [(5.0, 1), (None, 2)])

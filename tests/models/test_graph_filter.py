@@ -57,11 +57,12 @@ def test_what_nobody_took_says_nothing_and_what_is_alike_gives_no_vector() -> No
     assert scores[0].max() > 0.1
 
 
-def test_without_a_positive_entry_all_scores_are_0() -> None:
+def test_without_a_positive_entry_nothing_is_said_but_how_many_took_what() -> None:
     nothing = csr_array((np.zeros(4, np.float32), ([0, 1, 2, 2], [0, 1, 2, 0])), shape=(3, 4))
     train = Interactions(IdMap.of(range(3)), IdMap.of(range(4)), nothing)
     model = GraphFilter(GraphFilterConfig()).fit(train, FitOptions())
-    assert not model.score(csr_array(np.ones((1, 4), np.float32))).any()
+    scores = model.score(csr_array(np.ones((1, 4), np.float32)))
+    assert np.array_equal(scores[0], model.tie_break)
 
 
 def test_one_user_is_enough(small: Interactions) -> None:

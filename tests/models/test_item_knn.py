@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 from recsys_vae.interactions import IdMap, Interactions
 from recsys_vae.models import item_blocks
 from recsys_vae.models.base import FitOptions, Recommender
+from recsys_vae.models.closed_form import join_parts
 from recsys_vae.models.item_knn import ItemKNN, ItemKNNConfig
 from tests.contract import RecommenderContract
 from tests.models.made_up import made_up
@@ -52,8 +53,9 @@ def _cosine(neighbours: int) -> ItemKNN:
 
 def _similarity(model: ItemKNN, train: Interactions) -> Matrix:
     """What a history of nothing but item i gives to item j: s_ij."""
-    single = csr_array(np.eye(len(train.items), dtype=np.float32))
-    return model.fit(train, FitOptions()).score(single).astype(np.float64)
+    fitted = model.fit(train, FitOptions())
+    kept: Matrix = join_parts("similarity_II", fitted.arrays(), len(train.items)).toarray()
+    return kept.astype(np.float64)
 
 
 def _weights(X: Matrix, config: ItemKNNConfig) -> Matrix:
@@ -120,7 +122,7 @@ def test_similarities_are_those_of_the_definition(settings: dict[str, Any], grad
 def test_scores_are_sums_of_the_similarities_of_what_was_taken() -> None:
     train = made_up(40, 15, 0.3, 0)
     model = _cosine(15)
-    expected = train.matrix.toarray() @ _similarity(model, train)
+    expected = train.matrix.toarray() @ _similarity(model, train) + model.tie_break
     # Sums of up to 15 float32 terms against float64.
     assert np.abs(model.score(train.matrix) - expected).max() < 1e-6 * expected.max()
 
@@ -184,8 +186,8 @@ def test_a_user_who_took_all_items_but_one_weighs_nothing_and_divides_by_nothing
     train = made_up(2, 3, 1.0, 0)
     train = Interactions(train.users, train.items, matrix)
     config = ItemKNNConfig(weighting="tf-idf", neighbours=3)
-    scores = ItemKNN(config).fit(train, FitOptions()).score(matrix)
-    assert np.array_equal(scores, np.zeros((2, 3)))
+    model = ItemKNN(config).fit(train, FitOptions())
+    assert np.array_equal(model.score(matrix), np.tile(model.tie_break, (2, 1)))
 
 
 def test_items_that_nobody_took_and_users_that_took_nothing_are_like_nothing() -> None:

@@ -55,7 +55,10 @@ def test_without_the_gate_it_is_the_path(fitted: LinearVAE) -> None:
     train = made_up(60, 20, 0.25, 0)
     path = SparseEASE(SparseEASEConfig(ridge=5.0)).fit(train, FitOptions())
     closed = LinearVAE(_config(gate=0.0)).restore(train.items, fitted.arrays())
-    assert np.array_equal(closed.score(train.matrix), path.score(train.matrix))
+    alone = path.score(train.matrix)
+    assert (
+        np.abs(closed.score(train.matrix) + path.tie_break - alone).max() <= 2.0**-23 * alone.max()
+    )
 
 
 def test_an_empty_history_is_answered_by_the_vae_alone(fitted: LinearVAE) -> None:
