@@ -20,6 +20,8 @@ from recsys_vae.nn.gated import (
     PairDecoder,
     gated_layers,
     initialise_gates,
+    passed,
+    pre_width,
 )
 from recsys_vae.nn.gaussian import DiagonalGaussian
 from recsys_vae.nn.noise import Noise
@@ -50,6 +52,9 @@ class VampVAEConfig(AnnealedConfig):
     )
     latent: int = Field(default=200, ge=1, le=1_000_000, description="Z, of each level")
     levels: Literal[1, 2] = Field(default=2, description="of latent points, 2: hierarchical")
+    layers: Literal["gated", "tanh"] = Field(
+        default="gated", description="kind of every layer: with gates as in the paper, or a tanh"
+    )
     pseudo_inputs: int = Field(default=1000, ge=1, le=1_000_000, description="K of the prior")
     pseudo_form: Literal["auto", "items", "hidden"] = Field(
         default="auto",
@@ -61,6 +66,11 @@ class VampVAEConfig(AnnealedConfig):
     training: TrainingConfig = TrainingConfig(
         epochs=400, batch_size=200, learning_rate=5e-4, patience=50
     )
+
+    @property
+    def gated(self) -> bool:
+        """Whether layers have gates."""
+        return self.layers == "gated"
 
     def over_items(self, n_items: int) -> bool:
         """Say whether pseudo-inputs are affinities for items.
@@ -101,6 +111,7 @@ class _VampEncoder(nn.Module):
             config.hidden,
             config.dropout,
             sparse_gradient=config.negatives_for(n_items) is not None,
+            gated=config.gated,
         )
         self.posterior = _GaussianHead(config.hidden[-1], config.latent)
         self.pseudo: ItemPseudoInputs | HiddenPseudoInputs
@@ -146,7 +157,8 @@ class VampVAENetwork(Autoencoder):
         super().__init__()
         self.encoder = _VampEncoder(config, n_items)
         widths = [config.latent, *reversed(config.hidden)]
-        self.decoder = _decoder(config, n_items, config.latent, gated_layers(widths))
+        hidden = gated_layers(widths, gated=config.gated)
+        self.decoder = _decoder(config, n_items, config.latent, hidden)
         initialise(self, generator)
         initialise_gates(self, generator)
         self.encoder.add_pseudo_inputs(config, n_items, generator)
@@ -187,7 +199,8 @@ class TwoLevelVampVAENetwork(Autoencoder):
     def __init__(self, config: VampVAEConfig, n_items: int, generator: torch.Generator) -> None:
         """Build the layers and draw their weights."""
         super().__init__()
-        first, *more = config.hidden
+        (first, *more), gated = config.hidden, config.gated
+        self.gated = gated
         self.encoder = _VampEncoder(config, n_items)
         self.lower_tower = GatedEncoder(
             n_items,
@@ -195,19 +208,22 @@ class TwoLevelVampVAENetwork(Autoencoder):
             config.dropout,
             stream=_LOWER_DROPOUT,
             sparse_gradient=config.negatives_for(n_items) is not None,
+            gated=gated,
         )
         # One hidden layer sees x and z2 at once; of more, the first sees each by itself.
         self.lower_upper = (
-            GatedLinear(config.latent, first) if more else nn.Linear(config.latent, 2 * first)
+            GatedLinear(config.latent, first, gated=gated)
+            if more
+            else nn.Linear(config.latent, pre_width(first, gated=gated))
         )
-        self.lower_joint = gated_layers([2 * first, *more]) if more else nn.GLU(dim=1)
+        self.lower_joint = gated_layers([2 * first, *more], gated=gated) if more else None
         self.lower_posterior = _GaussianHead(config.hidden[-1], config.latent)
-        self.prior_layers = gated_layers([config.latent, *config.hidden])
+        self.prior_layers = gated_layers([config.latent, *config.hidden], gated=gated)
         self.lower_prior = _GaussianHead(config.hidden[-1], config.latent)
         pair: nn.Module = (
-            PairDecoder(config.latent, config.hidden[::-1])
+            PairDecoder(config.latent, config.hidden[::-1], gated=gated)
             if more
-            else GatedLinear(2 * config.latent, first)
+            else GatedLinear(2 * config.latent, first, gated=gated)
         )
         self.decoder = _decoder(config, n_items, 2 * config.latent, pair)
         initialise(self, generator)
@@ -216,17 +232,20 @@ class TwoLevelVampVAENetwork(Autoencoder):
 
     def encode(self, batch: SparseBatch, noise: Noise | None = None) -> TwoLevelPosterior:
         """Give q(z1, z2|x); with `noise`, inputs are dropped."""
-        shallow = isinstance(self.lower_joint, nn.GLU)
+        joint = self.lower_joint
         seen_BH = (
             self.lower_tower.before_gate(batch, noise)
-            if shallow
+            if joint is None
             else self.lower_tower(batch, noise)
         )
 
         def lower(upper_BZ: Tensor) -> DiagonalGaussian:
             above_BH = self.lower_upper(upper_BZ)
-            both_BH = seen_BH + above_BH if shallow else torch.cat([seen_BH, above_BH], dim=1)
-            gaussian: DiagonalGaussian = self.lower_posterior(self.lower_joint(both_BH))
+            if joint is None:
+                hidden_BH = passed(seen_BH + above_BH, gated=self.gated)
+            else:
+                hidden_BH = joint(torch.cat([seen_BH, above_BH], dim=1))
+            gaussian: DiagonalGaussian = self.lower_posterior(hidden_BH)
             return gaussian
 
         return TwoLevelPosterior(self.encoder(batch, noise), lower, self.prior_of_lower)
@@ -253,7 +272,8 @@ class VampVAE(NeuralRecommender):
     p(z2) = 1/K sum_k q(z2|u_k) with learned pseudo-inputs u_k, z1 ~ p(z1|z2), x_u ~ Mult(N_u,
     softmax(f(z1, z2))); trained on E_q[log p(x|z1, z2)] - beta (log q(z2|x) - log p(z2) +
     KL(q(z1|x, z2) || p(z1|z2))), one sample a step, beta annealed from 0 to a cap, with layers
-    h = (A x) * sigmoid(B x) throughout. With one level z1 is left out. At prediction time z2 is
+    h = (A x) * sigmoid(B x) throughout (or, with `layers` tanh, h = tanh(A x), as the paper's
+    members without gates). With one level z1 is left out. At prediction time z2 is
     the mean of q(z2|x), and z1 that of q(z1|x, z2).
 
     From the authors' program differ: the likelihood, the multinomial one that the family shares

@@ -1,4 +1,4 @@
-"""Layers that decide for themselves how much of each number passes.
+"""Layers that decide for themselves how much of each number passes, or plain ones in their place.
 
 Legend: B users in the batch, I items, H hidden width, K pseudo-inputs, Z latent width.
 """
@@ -15,8 +15,18 @@ from recsys_vae.nn.sparse_linear import SparseBatch, SparseLinear
 from recsys_vae.nn.towers import seen_history
 
 
+def pre_width(width: int, *, gated: bool) -> int:
+    """Say how many numbers `passed` makes `width` of."""
+    return 2 * width if gated else width
+
+
+def passed(both_BH: Tensor, *, gated: bool) -> Tensor:
+    """Give the first half as far as the second lets it through; without gates the tanh."""
+    return F.glu(both_BH, dim=1) if gated else torch.tanh(both_BH)
+
+
 class GatedLinear(nn.Module):
-    """h = (A x + a) * sigmoid(B x + b).
+    """h = (A x + a) * sigmoid(B x + b); without the gate h = tanh(A x + a).
 
     A and B are one matrix, the rows of A first: one product instead of two.
 
@@ -26,21 +36,24 @@ class GatedLinear(nn.Module):
     Args:
         n_in: width of x.
         n_out: width of h.
+        gated: whether there is a gate.
     """
 
-    def __init__(self, n_in: int, n_out: int) -> None:
+    def __init__(self, n_in: int, n_out: int, *, gated: bool = True) -> None:
         """Build the layer; the caller initialises it."""
         super().__init__()
-        self.both = nn.Linear(n_in, 2 * n_out)
+        self.gated = gated
+        self.both = nn.Linear(n_in, pre_width(n_out, gated=gated))
 
     def forward(self, input_BH: Tensor) -> Tensor:
         """Give h."""
-        return F.glu(self.both(input_BH), dim=1)
+        return passed(self.both(input_BH), gated=self.gated)
 
 
-def gated_layers(widths: Sequence[int]) -> nn.Sequential:
-    """Chain gated layers of these widths; one width alone is the identity."""
-    return nn.Sequential(*(GatedLinear(one, other) for one, other in pairwise(widths)))
+def gated_layers(widths: Sequence[int], *, gated: bool = True) -> nn.Sequential:
+    """Chain layers of these widths; one width alone is the identity."""
+    layers = (GatedLinear(one, other, gated=gated) for one, other in pairwise(widths))
+    return nn.Sequential(*layers)
 
 
 def initialise_gates(module: nn.Module, generator: torch.Generator) -> None:
@@ -52,13 +65,13 @@ def initialise_gates(module: nn.Module, generator: torch.Generator) -> None:
     Source: K. He, X. Zhang, S. Ren, J. Sun, Delving Deep into Rectifiers, ICCV 2015.
     """
     for part in module.modules():
-        if isinstance(part, GatedLinear):
+        if isinstance(part, GatedLinear) and part.gated:
             deviation = (2.0 / part.both.in_features) ** 0.5
             nn.init.normal_(part.both.weight, std=deviation, generator=generator)
 
 
 class GatedEncoder(nn.Module):
-    """Gated layers of the history, normalised to length 1, with dropout on its entries.
+    """Layers of the history, gated or plain, normalised to length 1, with dropout on its entries.
 
     Args:
         n_items: I.
@@ -66,6 +79,7 @@ class GatedEncoder(nn.Module):
         dropout: probability of dropping an entry of the input in training.
         stream: of the dropout's random numbers, so that two encoders drop different entries.
         sparse_gradient: whether the first layer's weight gets a row-sparse gradient.
+        gated: whether the layers have gates.
     """
 
     def __init__(
@@ -76,19 +90,21 @@ class GatedEncoder(nn.Module):
         *,
         stream: int = 0,
         sparse_gradient: bool = False,
+        gated: bool = True,
     ) -> None:
         """Build the layers; the caller initialises them."""
         super().__init__()
-        self.dropout, self.stream = dropout, stream
-        self.first = SparseLinear(n_items, 2 * widths[0], sparse_gradient=sparse_gradient)
-        self.rest = gated_layers(widths)
+        self.dropout, self.stream, self.gated = dropout, stream, gated
+        width = pre_width(widths[0], gated=gated)
+        self.first = SparseLinear(n_items, width, sparse_gradient=sparse_gradient)
+        self.rest = gated_layers(widths, gated=gated)
 
     def forward(self, batch: SparseBatch, noise: Noise | None = None) -> Tensor:
         """Give hidden_BH; without `noise` nothing is dropped."""
         return self.after_first(self.before_gate(batch, noise))
 
     def before_gate(self, batch: SparseBatch, noise: Noise | None = None) -> Tensor:
-        """Give what the first layer's matrix gives, (B, 2 H)."""
+        """Give what the first layer's matrix gives, (B, 2 H) with gates, otherwise (B, H)."""
         history = seen_history(batch, self.dropout, noise, stream=self.stream)
         first_BH: Tensor = self.first(history)
         return first_BH
@@ -102,8 +118,8 @@ class GatedEncoder(nn.Module):
         return self.after_first(product_KH + self.first.bias_H)
 
     def after_first(self, both_BH: Tensor) -> Tensor:
-        """Give hidden_BH from what the first layer's matrix gives, (B, 2 H)."""
-        hidden_BH: Tensor = self.rest(F.glu(both_BH, dim=1))
+        """Give hidden_BH from what the first layer's matrix gives."""
+        hidden_BH: Tensor = self.rest(passed(both_BH, gated=self.gated))
         return hidden_BH
 
 
@@ -133,10 +149,10 @@ class ItemPseudoInputs(nn.Module):
 class HiddenPseudoInputs(nn.Module):
     """K pseudo-inputs by what the first layer's matrix would give for them.
 
-    K x 2H numbers instead of K x I, and no product with the catalogue in a step. Wherever the
-    matrix has full column rank (I >= 2H, as good as always) every such row belongs to some input;
-    that this input has length 1 and affinities in [0, 1] is no longer asked for. Drawn at first
-    with the scale of a random history's.
+    K x 2H numbers (K x H without gates) instead of K x I, and no product with the catalogue in a
+    step. Wherever the matrix has full column rank (I >= 2H, as good as always) every such row
+    belongs to some input; that this input has length 1 and affinities in [0, 1] is no longer asked
+    for. Drawn at first with the scale of a random history's.
 
     Args:
         n_pseudo: K.
@@ -159,19 +175,20 @@ class HiddenPseudoInputs(nn.Module):
 
 
 class PairDecoder(nn.Module):
-    """Gated layers of two latent points, each by itself first, then of both together.
+    """Layers of two latent points, each by itself first, then of both together.
 
     Args:
         latent: Z of each point.
         widths: of the layers, first to last.
+        gated: whether the layers have gates.
     """
 
-    def __init__(self, latent: int, widths: Sequence[int]) -> None:
+    def __init__(self, latent: int, widths: Sequence[int], *, gated: bool = True) -> None:
         """Build the layers; the caller initialises them."""
         super().__init__()
-        self.lower = GatedLinear(latent, widths[0])
-        self.upper = GatedLinear(latent, widths[0])
-        self.joint = gated_layers([2 * widths[0], *widths[1:]])
+        self.lower = GatedLinear(latent, widths[0], gated=gated)
+        self.upper = GatedLinear(latent, widths[0], gated=gated)
+        self.joint = gated_layers([2 * widths[0], *widths[1:]], gated=gated)
 
     def forward(self, z_BZ: Tensor) -> Tensor:
         """Give hidden_BH of (B, 2 Z): the lower point, then the upper."""

@@ -54,6 +54,11 @@ class TestOneLevel(RecommenderContract):
         return _quick(levels=1, pseudo_form="hidden")
 
 
+class TestWithoutGates(RecommenderContract):
+    def make(self) -> Recommender:
+        return _quick(layers="tanh", hidden=(32,), pseudo_form="hidden")
+
+
 def _batch(dense: Any = _X) -> SparseBatch:
     batch = sparse_batch(csr_array(np.asarray(dense, dtype=np.float32)), torch.device("cpu"))
     return replace(batch, values=batch.values.double())
@@ -173,10 +178,33 @@ def test_the_objective_of_two_levels_is_its_formula() -> None:
     assert objective.loss.item() == pytest.approx(expected.item(), rel=1e-10)
 
 
+@pytest.mark.parametrize("layers", ["gated", "tanh"])
+@pytest.mark.parametrize("levels", [1, 2])
+def test_without_gates_a_layer_is_the_tanh_of_half_its_numbers(levels: int, layers: str) -> None:
+    network = _network(levels, layers=layers)
+    tower = network.encoder.tower
+    first = np.asarray(_X) / np.maximum(np.linalg.norm(_X, axis=1), 1e-9)[:, None]
+    with torch.no_grad():
+        hidden = first @ tower.first.weight_IH.numpy() + tower.first.bias_H.numpy()
+        dense = tower.rest[0].both
+        for weight, bias in ((None, None), (dense.weight.numpy(), dense.bias.numpy())):
+            hidden = hidden if weight is None else hidden @ weight.T + bias
+            if layers == "tanh":
+                hidden = np.tanh(hidden)
+            else:
+                half = hidden.shape[1] // 2
+                hidden = hidden[:, :half] / (1 + np.exp(-hidden[:, half:]))
+        found = tower(_batch()).numpy()
+    assert hidden.shape == (4, 5)
+    # The histories went through float32.
+    assert np.abs(found - hidden).max() < 1e-6
+
+
+@pytest.mark.parametrize("layers", ["gated", "tanh"])
 @pytest.mark.parametrize("hidden", [(6,), (6, 5, 7)])
 @pytest.mark.parametrize("levels", [1, 2])
-def test_any_number_of_layers_can_be_had(levels: int, hidden: tuple[int, ...]) -> None:
-    network = _network(levels, hidden=hidden)
+def test_any_number_of_layers_can_be_had(levels: int, hidden: tuple[int, ...], layers: str) -> None:
+    network = _network(levels, hidden=hidden, layers=layers)
     objective = network.objective(_batch(), 0.3, _NOISE)
     assert torch.isfinite(objective.loss)
     assert network.decode(network.encode(_batch()).mean_BZ).shape == (4, 5)
