@@ -16,12 +16,12 @@ PARAMS := -P "data=$(DATA)" $(if $(ITEMS),-P "items=$(ITEMS)") \
 	$(if $(RATING_COLUMN),-P "rating_column=$(RATING_COLUMN)") $(if $(TITLE_COLUMN),-P "title_column=$(TITLE_COLUMN)") \
 	$(if $(THRESHOLD),-P "threshold=$(THRESHOLD)") $(if $(RECIPES),-P "recipes=$(RECIPES)") \
 	$(if $(TIMESTAMP_COLUMN),-P "timestamp_column=$(TIMESTAMP_COLUMN)") $(if $(MIN_USER_ITEMS),-P "min_user_items=$(MIN_USER_ITEMS)") \
-	$(if $(SPLIT_KIND),-P "split_kind=$(SPLIT_KIND)") $(if $(REGISTER),-P "register=$(REGISTER)") \
+	$(if $(SPLIT_KIND),-P "split_kind=$(SPLIT_KIND)") $(if $(REGISTER),-P "register=$(REGISTER)") $(if $(REFIT),-P "refit=$(REFIT)") \
 	$(if $(SET),-P "set=$(SET)") $(if $(K),-P "k=$(K)") $(if $(OUT),-P "out=$(OUT)")
 
 .PHONY: run test test-slow lint format types leaderboard bench ui clean help
 
-run: $(READY) ## the whole pipeline; DATA= ITEMS= (files) USER_COLUMN= ITEM_COLUMN= RATING_COLUMN= TITLE_COLUMN= TIMESTAMP_COLUMN= THRESHOLD= MIN_USER_ITEMS= SPLIT_KIND= RECIPES= SET= K= REGISTER= OUT=
+run: $(READY) ## the whole pipeline; DATA= ITEMS= (files) USER_COLUMN= ITEM_COLUMN= RATING_COLUMN= TITLE_COLUMN= TIMESTAMP_COLUMN= THRESHOLD= MIN_USER_ITEMS= SPLIT_KIND= RECIPES= SET= K= REGISTER= REFIT= OUT=
 	@MLFLOW_TRACKING_URI=$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} \
 	  mlflow run . --env-manager local --experiment-name recsys-vae --run-name main $(PARAMS)
 

@@ -17,6 +17,7 @@ from recsys_vae.cli_lists import recommend, score
 from recsys_vae.cli_models import models
 from recsys_vae.cli_promote import promote
 from recsys_vae.cli_report import report
+from recsys_vae.cli_training import refit, train
 from recsys_vae.cli_tuning import reproduce, tune
 from recsys_vae.errors import InputError, reason
 from recsys_vae.options import (
@@ -24,7 +25,6 @@ from recsys_vae.options import (
     COLUMNS,
     FITTING,
     FLAG,
-    FRESH,
     SEED,
     SPLITTING,
     TITLES,
@@ -165,54 +165,12 @@ def ready(**values: Any) -> None:
     click.echo(f"written: {values['out']}")
 
 
-@cli.command()
-@path_option("--split", required=True, help="folder that 'split' wrote")
-@click.option("--recipe", default="linear-vae", help="model name or TOML file")
-@click.option(
-    "--set", "overrides", multiple=True, help="settings, such as 'latent=64; training.epochs=5'"
-)
-@FITTING
-@FRESH
-@click.option("--register", help="name in MLflow's registry; default: not registered")
-@path_option("--out", required=True, help="folder to write the model to")
-def train(**values: Any) -> None:
-    """Fit a model.
-
-    The weights with the best validation NDCG@100 are kept.
-
-    An interrupted training goes on where it was when the same command is given again. Several
-    processes train as one under torchrun: torchrun --nproc-per-node 2 -m recsys_vae train ...
-
-    Example: recsys-vae train --split outputs/split --out outputs/linear-vae
-    """
-    from recsys_vae.steps.recipes import read_recipe
-    from recsys_vae.steps.train import VALIDATION_METRIC
-    from recsys_vae.steps.train import train as step
-    from recsys_vae.training.distributed import exit_if_joined
-
-    done = step(
-        split=values["split"],
-        recipe=read_recipe(values["recipe"], values["overrides"]),
-        out=values["out"],
-        seed=values["seed"],
-        device=values["device"],
-        register=values["register"],
-        fresh=values["fresh"],
-    )
-    if done is not None:
-        click.echo(
-            f"{done.model.name}: validation {VALIDATION_METRIC} {done.validation:.4f} "
-            f"after {done.seconds:.1f} s\nwritten: {done.folder}, in MLflow: {done.uri}"
-        )
-    exit_if_joined()
-
-
 _INTERRUPTED = (
-    "interrupted: what was complete stays; train, tune, score and leaderboard go on where they "
-    "were when the same command is given again"
+    "interrupted: what was complete stays; train, refit, tune, score and leaderboard go on where "
+    "they were when the same command is given again"
 )
 
-for verb in (evaluate, compare, leaderboard, kl_curve):
+for verb in (train, refit, evaluate, compare, leaderboard, kl_curve):
     cli.add_command(verb)
 
 
@@ -240,6 +198,10 @@ for verb in (recommend, score, promote, report, tune, reproduce):
 @click.option("--k", type=click.IntRange(1), default=10, help="list length")
 @FITTING
 @click.option("--fresh", **FLAG, help="do every step again, whatever is there")
+@click.option(
+    "--refit", **FLAG,
+    help="fit the first model again to everybody once it is judged, and score with that one",
+)  # fmt: skip
 @click.option("--register", default="recsys-vae", help="name in MLflow's registry")
 @path_option("--out", help="folder to write; default: outputs/FOLDER-FILE of the data")
 def run_everything(**values: Any) -> None:
@@ -268,6 +230,7 @@ def run_everything(**values: Any) -> None:
         device=values["device"],
         register=values["register"],
         fresh=values["fresh"],
+        refit=values["refit"],
         out=values["out"] or Path("outputs") / _name_of(values["data"]),
     )
     click.echo(text(run_main(options, lambda line: click.echo(line, err=True))))

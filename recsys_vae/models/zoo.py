@@ -280,6 +280,21 @@ def trained_on(folder: Path) -> str | None:
     return train if isinstance(train, str) else None
 
 
+def trained_settings(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Give a model's name and its settings, with what its validation chose written into them.
+
+    Raises:
+        InputError: the folder is no model, of another format version, or older than such notes.
+    """
+    manifest, settled = _manifest(folder), _remembered(folder, "settled")
+    if not isinstance(settled, dict):
+        raise InputError(
+            f"{folder} does not say what its validation chose, because an earlier version wrote "
+            f"it: {_REMEDY} again"
+        )
+    return str(manifest.get("model")), settled
+
+
 def _remembered(folder: Path, name: str) -> Any:
     data = _manifest(folder).get("data")
     return data.get(name) if isinstance(data, dict) else None

@@ -40,6 +40,7 @@ from recsys_vae.steps.rebuilding import (
     judged_results,
     located,
 )
+from recsys_vae.steps.refit import refuse_to_judge_by_its_own_users
 from recsys_vae.tracking.registry import model_folder
 from recsys_vae.tracking.runs import step_run
 
@@ -85,6 +86,8 @@ def evaluate_models(
         folders = [model_folder(one) for one in models]
         loaded: list[Recommender] = [load_model(one) for one in folders]
         labels = _labels(loaded, models)
+        for label, folder in zip(labels, folders, strict=True):
+            refuse_to_judge_by_its_own_users(folder, parts, f"model '{label}'")
         judged = []
         for label, folder, model in zip(labels, folders, loaded, strict=True):
             found = evaluate(

@@ -4,13 +4,14 @@ ingest -> split -> train (each model) -> evaluate
        |        |               |
        |        +-> recommend <-+  (the first model, three test users)
        +----------> score     <-+  (the first model, everybody)
+       +--> (refit, then score)    (where asked for, the first model fitted again to everybody)
 """
 
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from recsys_vae.files import read_json
 from recsys_vae.ingest.cleaning import CleaningOptions
@@ -30,11 +31,15 @@ from recsys_vae.steps.lists import ListOptions
 from recsys_vae.steps.pictures import judged_note
 from recsys_vae.steps.recipes import Recipe
 from recsys_vae.steps.recommend import RecommendOptions, recommend
+from recsys_vae.steps.refit import RefitOptions, refit
 from recsys_vae.steps.score import ScoreOptions, score
 from recsys_vae.steps.split import split
 from recsys_vae.steps.train import VALIDATION_METRIC, train
 from recsys_vae.tracking.evaluations import tell_model
 from recsys_vae.tracking.registry import REGISTERED_NAME
+
+REFITTED: Final = "refitted"
+"""Folder of the model that was fitted to everybody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +58,7 @@ class MainOptions:
         device: "auto", "cpu" or "cuda".
         register: name in MLflow's registry for the first model.
         fresh: start over even if an unfinished training lies in `out`.
+        refit: whether the first model, once judged, is fitted again to all users, and scores.
         out: the folder that everything is written to.
     """
 
@@ -67,6 +73,7 @@ class MainOptions:
     device: str = "auto"
     register: str = REGISTERED_NAME
     fresh: bool = False
+    refit: bool = False
     out: Path
 
 
@@ -89,6 +96,7 @@ class Line:
         done += [
             self._evaluate({one.step: one.made.facts["uri"] for one in done[2:]}),
             self._recommend(),
+            *([self._refit()] if self.options.refit else []),
             self._score(),
         ]
         return {one.step: one for one in done}
@@ -103,6 +111,10 @@ class Line:
 
     def _model(self, recipe: Recipe) -> Path:
         return self.options.out / "models" / recipe.model
+
+    @property
+    def _everybodys(self) -> Path:
+        return self.options.out / REFITTED
 
     @property
     def _first(self) -> Path:
@@ -246,11 +258,38 @@ class Line:
 
         return self.cache.step("recommend", depends, [out], make)
 
+    def _refit(self) -> Done:
+        options, out = self.options, self._everybodys
+        depends = {
+            "the model": model_fingerprint(self._first),
+            "the interactions": _fingerprint(self._data / INTERACTIONS),
+            "seed": options.seed,
+            "device": options.device,
+        }
+
+        def make(goes_on: bool) -> Made:
+            found = refit(
+                RefitOptions(
+                    model=str(self._first),
+                    data=self._data,
+                    out=out,
+                    seed=options.seed,
+                    device=options.device,
+                    fresh=not goes_on,
+                )
+            )
+            assert found is not None  # main runs in one process
+            facts = {"uri": found.uri, "seconds": found.seconds, "users": found.users}
+            return Made(facts=facts, metrics={"refit_seconds": found.seconds})
+
+        return self.cache.step("refit", depends, [out], make)
+
     def _score(self) -> Done:
+        model = self._everybodys if self.options.refit else self._first
         histories, out = self._data / INTERACTIONS, self.options.out / "lists" / "all-users"
         low = low_ratings_beside(histories)
         depends = {
-            "the model": model_fingerprint(self._first),
+            "the model": model_fingerprint(model),
             "the histories": _fingerprint(histories),
             "the low ratings": None if low is None else _fingerprint(low),
             "k": self._k(),
@@ -259,9 +298,7 @@ class Line:
         def make(goes_on: bool) -> Made:
             if not goes_on:
                 shutil.rmtree(unfinished(out), ignore_errors=True)
-            found = score(
-                ScoreOptions(model=str(self._first), histories=histories, out=out, k=self._k())
-            )
+            found = score(ScoreOptions(model=str(model), histories=histories, out=out, k=self._k()))
             return Made(facts={"users": found.counts.users, "rows": found.counts.rows}, metrics={})
 
         return self.cache.step("score", depends, [out], make)

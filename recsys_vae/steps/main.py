@@ -19,7 +19,7 @@ from recsys_vae.steps.cache import StepCache
 from recsys_vae.steps.evaluate import CONTENTS as EVALUATION_CONTENTS
 from recsys_vae.steps.ingest import CONTENTS as DATA_CONTENTS
 from recsys_vae.steps.ingest import PROOF, SAMPLE, refuse_within
-from recsys_vae.steps.line import Line, MainOptions
+from recsys_vae.steps.line import REFITTED, Line, MainOptions
 from recsys_vae.steps.outcome import Outcome
 from recsys_vae.tracking.registry import check_register_name, register
 from recsys_vae.tracking.runs import STEP_RUN, StepRun, end_killed, step_run
@@ -110,6 +110,7 @@ def _written(options: MainOptions) -> list[tuple[Path, Sequence[str], Sequence[s
         (out / "data", DATA_CONTENTS, PROOF),
         (out / "split", SPLIT_CONTENTS, [SPLIT_MANIFEST]),
         *((out / "models" / one.model, MODEL_CONTENTS, ()) for one in options.recipes),
+        *([(out / REFITTED, MODEL_CONTENTS, ())] if options.refit else []),
         (out / "evaluation", EVALUATION_CONTENTS, ()),
         (out / "steps", RECORDS, ()),
         (out / "lists" / "all-users", LISTS_CONTENTS, ()),

@@ -7,6 +7,7 @@ import pandas as pd
 
 from recsys_vae.evaluation.measures import metric_label
 from recsys_vae.steps.cache import Done
+from recsys_vae.steps.line import REFITTED
 from recsys_vae.tracking.runs import tracking_uri
 
 
@@ -56,6 +57,7 @@ def text(outcome: Outcome) -> str:
     if uri.startswith("sqlite:///"):
         ui = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).resolve()}"
     reused = [f"Not done again, because nothing changed: {', '.join(outcome.reused)}"]
+    again = [f"They are made by {first} fitted again to all users: {outcome.out / REFITTED}"]
     return "\n".join(
         [
             steps["ingest"].made.shown,
@@ -71,6 +73,7 @@ def text(outcome: Outcome) -> str:
             f"Lists of all {steps['score'].made.facts['users']:,} users that cleaning kept: "
             f"{outcome.lists} (Parquet); of these three: "
             f"{outcome.lists.parent}/examples.csv",
+            *(again if "refit" in steps else []),
             f"Model: {outcome.version}, which is now @challenger (MLflow), {folder} (folder)",
             f"MLflow run {outcome.run_id}; to look at it: make ui, or",
             f"  mlflow ui --backend-store-uri {ui}",

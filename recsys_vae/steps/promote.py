@@ -19,6 +19,7 @@ from recsys_vae.models.base import Recommender
 from recsys_vae.models.translated import Translated, translated
 from recsys_vae.models.zoo import load_model
 from recsys_vae.splitting import FoldIn, Split, load_split
+from recsys_vae.steps.refit import refuse_to_judge_by_its_own_users
 from recsys_vae.tracking.registry import REGISTERED_NAME, model_folder
 from recsys_vae.tracking.runs import StepRun, step_run
 from recsys_vae.tracking.standing import (
@@ -81,6 +82,7 @@ class Promotion:
 class _Candidate:
     role: str
     version: str
+    folder: Path
     model: Recommender
     megabytes: float
 
@@ -88,7 +90,7 @@ class _Candidate:
     def of(cls, role: str, name: str, version: str) -> "_Candidate":
         folder = model_folder(f"models:/{name}/{version}")
         size = sum(file.stat().st_size for file in folder.iterdir())
-        return cls(role, version, load_model(folder), size / _MEGABYTE)
+        return cls(role, version, folder, load_model(folder), size / _MEGABYTE)
 
     def __str__(self) -> str:
         return f"version {self.version} (@{self.role})"
@@ -195,6 +197,8 @@ def _judged(
     if before.champion is not None and not options.force:
         candidates.append(_Candidate.of(_CHAMPION, options.name, before.champion))
     parts = load_split(options.split)
+    for one in candidates:
+        refuse_to_judge_by_its_own_users(one.folder, parts, str(one))
     models = _on_the_splits_items(candidates, parts, options)
     fold = parts.test if options.part == "test" else parts.validation
     run.dataset(fold.held_out, options.part, "evaluate")

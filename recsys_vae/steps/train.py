@@ -152,6 +152,11 @@ def train(
 def save_trained(model: Recommender, parts: Split, seed: int, out: Path) -> None:
     """Write a fitted model with what should be remembered of its training data."""
     threshold = parts.description.get("threshold")
-    data = {"threshold": threshold, "train": parts.train.fingerprint, "seed": seed}
+    data = {
+        "threshold": threshold,
+        "train": parts.train.fingerprint,
+        "seed": seed,
+        "settled": model.settled().model_dump(mode="json"),
+    }
     counts_I = np.bincount(parts.train.matrix.indices, minlength=len(parts.train.items))
     save_model(model, out, data=data, counts_I=counts_I)
