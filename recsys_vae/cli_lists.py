@@ -1,6 +1,7 @@
 """The verbs that make lists: for some users to look at, and for all users."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,15 @@ from recsys_vae.options_lists import (
 )
 
 if TYPE_CHECKING:  # at run time these imports would slow every --help
+    from recsys_vae.ingest.readers import PassedOver
+    from recsys_vae.ingest.reading import ReadOptions
     from recsys_vae.ranking.approximation import Recall
     from recsys_vae.scoring.batch import ScoreCounts
+
+_MAX_REJECTED = click.option(
+    "--max-rejected", type=float, default=0.0,
+    help="pass over up to this share of rows that are no interactions; 0: refuse the first",
+)  # fmt: skip
 
 
 @click.command(cls=Verb)
@@ -36,6 +44,7 @@ if TYPE_CHECKING:  # at run time these imports would slow every --help
 @RULES
 @TITLES
 @COLUMNS
+@_MAX_REJECTED
 @path_option("--out", help="file to write: .csv, .parquet or .jsonl; default: the screen only")
 def recommend(**values: Any) -> None:
     """Make lists for named users.
@@ -48,10 +57,9 @@ def recommend(**values: Any) -> None:
 
     names = ("model", "histories", "users", "first", "k", "out")
     chosen = {name: values[name] for name in names}
-    done = step(
-        RecommendOptions(lists=list_options(values), reading=read_options(values), **chosen)
-    )
+    done = step(RecommendOptions(lists=list_options(values), reading=_reading(values), **chosen))
     click.echo(console.lists(done))
+    _echo_passed_over(done.passed_over)
     _echo_rules({}, done.relaxed)
     _echo_recall(done.recall)
     if done.unknown:
@@ -67,6 +75,7 @@ def recommend(**values: Any) -> None:
 @RULES
 @TITLES
 @COLUMNS
+@_MAX_REJECTED
 @click.option(
     "--unsorted", type=bool, is_flag=False, flag_value="true", default=False,
     help="rows are not grouped by user: sort them in memory",
@@ -127,11 +136,12 @@ def _here(values: dict[str, Any]) -> "ScoreCounts":
     chosen = {name: values[name] for name in names}
     chosen |= {name: Path(values[name]) for name in ("histories", "out")}
     done = score(
-        ScoreOptions(lists=list_options(values), reading=read_options(values), **chosen),
+        ScoreOptions(lists=list_options(values), reading=_reading(values), **chosen),
         lambda line: click.echo(line, err=True),
     )
     for why in done.damaged:
         click.echo(f"note: left out: {why}")
+    _echo_passed_over(done.passed_over)
     _echo_rules(done.unknown, done.counts.relaxed)
     _echo_recall(done.counts.recall)
     if done.unchanged is not None:
@@ -139,6 +149,17 @@ def _here(values: dict[str, Any]) -> "ScoreCounts":
     if done.gone:
         click.echo(f"{done.gone:,} users of the earlier result have no history now: no list here")
     return done.counts
+
+
+def _reading(values: dict[str, Any]) -> "ReadOptions":
+    return replace(read_options(values), max_rejected=values["max_rejected"])
+
+
+def _echo_passed_over(found: "PassedOver | None") -> None:
+    """Say which rows were no interactions."""
+    if found is not None and found.first:
+        count = sum(found.reasons.values())
+        click.echo(f"note: {count:,} of {found.rows:,} rows passed over, the first: {found.first}")
 
 
 def _echo_rules(unknown: Mapping[str, int], relaxed: Mapping[str, int]) -> None:

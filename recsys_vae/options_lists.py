@@ -100,7 +100,8 @@ def spark_options(values: dict[str, Any]) -> "SparkOptions":
 
 
 _LOCAL_ONLY = (
-    "since", "skip_damaged", "unsorted", "rules", "at", "rerank", "explore", "explain", "items",
+    "since", "skip_damaged", "max_rejected", "unsorted", "rules", "at", "rerank", "explore",
+    "explain", "items",
     "approximate", "approximate_recall",
 )  # fmt: skip
 

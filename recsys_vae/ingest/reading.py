@@ -36,6 +36,8 @@ class ReadOptions:
         quote: the character around fields that hold delimiters; "" for none.
         encoding: of text, by Python's name for it.
         leave_out: files of a folder that are passed over.
+        max_rejected: the largest share of rows that may be no interactions and are passed over,
+            where rows are not set aside by `ingest`; 0: the first such row is refused.
     """
 
     columns: ColumnNames = ColumnNames()
@@ -45,9 +47,14 @@ class ReadOptions:
     quote: str = '"'
     encoding: str = "utf-8"
     leave_out: frozenset[Path] = frozenset()
+    max_rejected: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse characters that no parser could tell apart."""
+        """Refuse characters that no parser could tell apart, and a share that is none."""
+        if not 0.0 <= self.max_rejected <= 1.0:
+            raise InputError(
+                f"--max-rejected {self.max_rejected} must lie between 0 and 1: give a share"
+            )
         if self.quote and (not self.quote.isascii() or len(self.quote) > 1 or self.quote in "\r\n"):
             raise InputError(
                 f"--quote {printable(self.quote)} must be one ASCII character, or 'none'"

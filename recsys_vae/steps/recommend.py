@@ -13,7 +13,7 @@ import pyarrow.parquet
 from recsys_vae.errors import InputError
 from recsys_vae.files import atomic_file
 from recsys_vae.ingest.catalogue import Catalogue, read_catalogue
-from recsys_vae.ingest.readers import read_interactions
+from recsys_vae.ingest.readers import PassedOver, pass_over, read_interactions
 from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.interactions import IdArray, IdMap, Interactions, load_interactions
 from recsys_vae.interactions.store import MANIFEST, low_ratings_beside, stored_or
@@ -66,6 +66,8 @@ class Recommended:
         relaxed: by rule, users for whom it could not be kept.
         recall: how much of the exact lists approximate ones hold, for the first of these users;
             None: lists are exact.
+        passed_over: rows of the histories that are no interactions; None: any would have been
+            refused.
     """
 
     frame: pd.DataFrame
@@ -75,6 +77,7 @@ class Recommended:
     unknown: int
     relaxed: dict[str, int]
     recall: Recall | None
+    passed_over: PassedOver | None
 
 
 def recommend(options: RecommendOptions) -> Recommended:
@@ -103,6 +106,7 @@ def recommend(options: RecommendOptions) -> Recommended:
     with step_run("recommend") as run:
         made = list_maker(options.model, options.lists, options.reading)
         model, threshold = made.model, made.threshold
+        passed_over = _passed_over(options)
         known, low = _histories(options, threshold)
         rows = _chosen(known.users, options)
         catalogue = Catalogue.empty()
@@ -140,7 +144,9 @@ def recommend(options: RecommendOptions) -> Recommended:
         taken = [known.items.ids(known.matrix[[row]].indices) for row in rows]
         titles = {user: catalogue.titles(ids) for user, ids in zip(users, taken, strict=True)}
         genres = {user: catalogue.genres(ids) for user, ids in zip(users, taken, strict=True)}
-        return Recommended(frame, titles, genres, short, unknown, dict(relaxed), recall)
+        return Recommended(
+            frame, titles, genres, short, unknown, dict(relaxed), recall, passed_over
+        )
 
 
 def _reasons(some: Any, catalogue: Catalogue) -> str:
@@ -153,6 +159,13 @@ def _reasons(some: Any, catalogue: Catalogue) -> str:
 def same_file(one: Path, other: Path) -> bool:
     """Say whether two paths are the same existing file."""
     return one.exists() and other.exists() and one.samefile(other)
+
+
+def _passed_over(options: RecommendOptions) -> PassedOver | None:
+    """Count rows that are no interactions, where they are allowed; refuse too many of them."""
+    if (options.histories / MANIFEST).is_file() or not options.reading.max_rejected:
+        return None
+    return pass_over(options.histories, options.reading)
 
 
 def _histories(

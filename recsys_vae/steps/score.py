@@ -16,7 +16,7 @@ import pyarrow.parquet
 from recsys_vae.errors import InputError
 from recsys_vae.files import read_json
 from recsys_vae.ingest.pieces import pieces_of
-from recsys_vae.ingest.readers import read_interactions
+from recsys_vae.ingest.readers import PassedOver, pass_over, read_interactions
 from recsys_vae.ingest.reading import ReadOptions
 from recsys_vae.interactions import IdMap, load_interactions
 from recsys_vae.interactions.store import MANIFEST as INTERACTIONS_MANIFEST
@@ -24,7 +24,7 @@ from recsys_vae.interactions.store import REMEDY, file_sum, low_ratings_beside, 
 from recsys_vae.scoring.batch import Result, ScoreCounts, score_users
 from recsys_vae.scoring.changes import Before
 from recsys_vae.scoring.histories import HistoryBlock, HistorySource, stored_blocks
-from recsys_vae.scoring.list_form import damaged_histories
+from recsys_vae.scoring.list_form import ListRows, damaged_histories
 from recsys_vae.scoring.tables import Form
 from recsys_vae.scoring.workplace import MANIFEST, Workplace, check_no_result, check_out
 from recsys_vae.steps.lists import ListOptions, list_maker
@@ -78,6 +78,7 @@ class Scored:
         gone: users of the earlier result who have no history now; None likewise.
         unknown: ids and labels of the rules that the model does not know, counted by rule.
         damaged: what is wrong with files that were left out.
+        passed_over: rows that are no interactions; None: any would have been refused.
     """
 
     counts: ScoreCounts
@@ -85,6 +86,7 @@ class Scored:
     gone: int | None
     unknown: dict[str, int]
     damaged: list[str]
+    passed_over: PassedOver | None
 
 
 def score(options: ScoreOptions, say: Callable[[str], None] = lambda _line: None) -> Scored:
@@ -118,6 +120,7 @@ def score(options: ScoreOptions, say: Callable[[str], None] = lambda _line: None
         if damaged:
             leave_out = frozenset(damaged)
             options = replace(options, reading=replace(options.reading, leave_out=leave_out))
+        passed_over = _passed_over(options)
         before = (
             None
             if options.since is None
@@ -143,6 +146,7 @@ def score(options: ScoreOptions, say: Callable[[str], None] = lambda _line: None
                 "histories_path": str(options.histories),
                 "since_path": None if options.since is None else str(options.since),
                 "damaged": {path.name: why for path, why in damaged.items()},
+                "passed_over": {} if passed_over is None else dict(passed_over.reasons),
                 **identity,
             },
             progress=True,
@@ -162,7 +166,7 @@ def score(options: ScoreOptions, say: Callable[[str], None] = lambda _line: None
             run.metrics({"approximate_recall": counts.recall.mean})
         run.artifact(options.out / MANIFEST)
         unchanged, gone = (None, None) if before is None else (before.unchanged, before.gone)
-        return Scored(counts, unchanged, gone, made.unknown, list(damaged.values()))
+        return Scored(counts, unchanged, gone, made.unknown, list(damaged.values()), passed_over)
 
 
 def _same_moment(options: ScoreOptions) -> ListOptions:
@@ -221,9 +225,21 @@ def _low_ratings(options: ScoreOptions) -> Path | None:
     return low_ratings_beside(options.histories) if options.lists.mask_rated else None
 
 
+def _passed_over(options: ScoreOptions) -> PassedOver | None:
+    """Count rows that are no interactions, where they are allowed; refuse too many of them."""
+    stored = (options.histories / INTERACTIONS_MANIFEST).is_file()
+    if stored or not options.reading.max_rejected:
+        return None
+    if ListRows.of(options.histories, options.reading) is not None:
+        return None
+    return pass_over(options.histories, options.reading)
+
+
 def _read_as(reading: ReadOptions) -> dict[str, Any]:
     """Write down how the histories are read."""
     found = asdict(reading)
+    if not reading.max_rejected:
+        del found["max_rejected"]  # as it was written before there was such a thing
     found["leave_out"] = sorted(path.name for path in reading.leave_out)
     return found
 
