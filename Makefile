@@ -70,7 +70,7 @@ help: ## this list
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
-	@echo "setting up .venv (once; a minute or more, about 2 GB)"
+	@echo "setting up .venv (once; a minute or more, 2 to 6 GB: torch may bring a GPU's libraries)"
 	@$(PYTHON) -m venv --clear .venv
 	@"$(BIN)/python" -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@printf '%s' "$(CURDIR)" > $(READY)

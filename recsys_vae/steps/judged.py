@@ -20,6 +20,7 @@ from recsys_vae.evaluation.measures import parse_metric
 from recsys_vae.evaluation.segments import UserSegments, segment_rows
 from recsys_vae.files import atomic_folder, read_json, write_json
 from recsys_vae.splitting import FoldIn
+from recsys_vae.steps.fitting import VALIDATION_METRIC
 
 METRICS_FILE: Final = "metrics.csv"
 PER_USER_FILE: Final = "per_user.parquet"
@@ -267,8 +268,13 @@ def _entries(found: Sequence[_Read]) -> list[Entry]:
 
 
 def first_choice(entries: Sequence[Entry]) -> str:
-    """Give the metric to sort by where none is named: the first NDCG, otherwise the last metric."""
+    """Give the metric to sort by where none is named.
+
+    That by which trainings choose, otherwise the first NDCG, otherwise the last metric.
+    """
     metrics = [*entries[0].overall, *entries[0].per_user]
+    if VALIDATION_METRIC in metrics:
+        return VALIDATION_METRIC
     return next((one for one in metrics if one.startswith("ndcg@")), metrics[-1])
 
 

@@ -17,7 +17,7 @@ from recsys_vae.evaluation.measures import ACCURACY, DEFAULT_METRICS, parse_metr
 from recsys_vae.evaluation.promotion import Cost, Rails, Verdict, decide
 from recsys_vae.models.base import Recommender
 from recsys_vae.models.translated import Translated, translated
-from recsys_vae.models.zoo import load_model
+from recsys_vae.models.zoo import load_model, model_fingerprint
 from recsys_vae.splitting import FoldIn, Split, load_split
 from recsys_vae.steps.refit import refuse_to_judge_by_its_own_users
 from recsys_vae.tracking.registry import REGISTERED_NAME, model_folder
@@ -196,6 +196,8 @@ def _judged(
     candidates = [_Candidate.of(_CHALLENGER, options.name, before.challenger)]
     if before.champion is not None and not options.force:
         candidates.append(_Candidate.of(_CHAMPION, options.name, before.champion))
+        if len({model_fingerprint(one.folder) for one in candidates}) == 1:
+            return Verdict(False, f"it is the very model that {candidates[1]} is"), None
     parts = load_split(options.split)
     for one in candidates:
         refuse_to_judge_by_its_own_users(one.folder, parts, str(one))

@@ -13,7 +13,8 @@ import pytest
 
 from recsys_vae.cli import main
 from recsys_vae.errors import InputError
-from recsys_vae.steps.judged import read_entries
+from recsys_vae.evaluation.comparison import Entry
+from recsys_vae.steps.judged import first_choice, read_entries
 from tests.conftest import made_up_ratings, tracking_store
 
 
@@ -147,3 +148,18 @@ def test_any_path_can_be_named_in_mlflow() -> None:
     ).iloc[0]
     assert run["status"] == "FINISHED"
     assert run["metrics.popularity other _1_ _ more_ndcg_at_10"] > 0
+
+
+@pytest.mark.parametrize(
+    ("metrics", "chosen"),
+    [
+        (["recall@20", "ndcg@10", "ndcg@100"], "ndcg@100"),
+        (["recall@20", "ndcg@10", "ndcg@20"], "ndcg@10"),
+        (["recall@20", "map@10"], "map@10"),
+    ],
+)
+def test_a_comparison_is_sorted_by_what_trainings_choose_by(
+    metrics: list[str], chosen: str
+) -> None:
+    entry = Entry("one", (0,), {name: np.zeros((1, 3)) for name in metrics}, {})
+    assert first_choice([entry]) == chosen

@@ -131,6 +131,18 @@ def test_first_better_and_worse(capsys: pytest.CaptureFixture[str]) -> None:
     assert _last_run().info.status == "FINISHED"
 
 
+def test_the_very_model_that_is_in_use_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    _registered("ease")
+    _promote()
+    _registered("ease")
+    # Within a margin it would have been as good.
+    _promote("--margin", "0.1", code=1)
+    assert _said(capsys) == (
+        "version 2 is refused: it is the very model that version 1 (@champion) is"
+    )
+    assert standing(_NAME) == Standing(_NAME, "2", "1", None)
+
+
 def test_guard_rails_refuse_whoever_is_ahead(capsys: pytest.CaptureFixture[str]) -> None:
     _registered("popularity")
     _promote()
