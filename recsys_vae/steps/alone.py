@@ -25,6 +25,29 @@ def alone(out: Path) -> Iterator[None]:
 
 
 @contextmanager
+def alone_making(out: Path) -> Iterator[None]:
+    """Keep other processes from making the same folder, which need not exist, at the same time.
+
+    The lock lies beside the folder, hidden, for as long as it is made.
+
+    Raises:
+        InputError: another one does.
+    """
+    if not leads_here():
+        yield
+        return
+    out = out.resolve()
+    lock = out.with_name(f".{out.name}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    remedy = f"another process is making {out}: wait for it, or give another --out"
+    with alone_at(lock, remedy):
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+@contextmanager
 def alone_at(path: Path, sentence: str) -> Iterator[None]:
     """Keep other processes from what a file stands for.
 

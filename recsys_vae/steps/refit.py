@@ -25,6 +25,7 @@ from recsys_vae.models.zoo import (
     trained_threshold,
 )
 from recsys_vae.splitting import Split
+from recsys_vae.steps.alone import alone_making
 from recsys_vae.steps.ingest import REPORT
 from recsys_vae.steps.train import checkpoint_folder
 from recsys_vae.tracking.registry import log_model, model_folder
@@ -83,14 +84,15 @@ def refit(options: RefitOptions) -> Refitted | None:
         The model and where it is; None in the processes that only help the first one.
 
     Raises:
-        InputError: model or data are unusable or do not belong together, or the training diverged.
+        InputError: model or data are unusable or do not belong together, the training diverged, or
+            another process is making the same folder.
     """
     check_replaceable(options.out, CONTENTS, PROOF)
     refuse_loss(options.out, [options.data])
     folder = model_folder(options.model)
     if options.out.exists() and options.out.samefile(folder):
         raise InputError(f"--model and --out are both {options.out}: choose another --out")
-    with step_run("refit", system_metrics=True) as run:
+    with alone_making(options.out), step_run("refit", system_metrics=True) as run:
         name, settings = trained_settings(folder)
         threshold = _same_threshold(folder, options)
         seed = options.seed if options.seed is not None else trained_seed(folder) or 0

@@ -12,6 +12,7 @@ from recsys_vae.models.autoencoder import NeuralRecommender
 from recsys_vae.models.base import Recommender
 from recsys_vae.models.zoo import CONTENTS, PROOF, model_fingerprint, save_model
 from recsys_vae.splitting import Split, load_split
+from recsys_vae.steps.alone import alone_making
 from recsys_vae.steps.fitting import VALIDATION_METRIC, fit
 from recsys_vae.steps.pictures import show_training
 from recsys_vae.steps.rebuilding import (
@@ -98,13 +99,14 @@ def train(
         The model and where it is; None in the processes that only help the first one.
 
     Raises:
-        InputError: recipe or split are unusable, or the training diverged.
+        InputError: recipe or split are unusable, the training diverged, or another process is
+            training into the same folder.
     """
     check_replaceable(out, CONTENTS, PROOF)
     if register is not None:
         check_register_name(register)
     name = f"train {recipe.label or recipe.model}"
-    with step_run("train", name=name, system_metrics=True) as run:
+    with alone_making(out), step_run("train", name=name, system_metrics=True) as run:
         model = recipe.make()
         parts = load_split(split)
         log_fit_inputs(run, model, parts, seed=seed, device=device)
