@@ -280,6 +280,16 @@ def trained_on(folder: Path) -> str | None:
     return train if isinstance(train, str) else None
 
 
+def trained_draw(folder: Path) -> dict[str, Any] | None:
+    """Give how the split drew of whose training part the model learned, if that is known.
+
+    Raises:
+        InputError: the folder is no model, or of another format version.
+    """
+    draw = _remembered(folder, "draw")
+    return draw if isinstance(draw, dict) else None
+
+
 def trained_settings(folder: Path) -> tuple[str, dict[str, Any]]:
     """Give a model's name and its settings, with what its validation chose written into them.
 

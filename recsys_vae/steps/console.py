@@ -52,9 +52,16 @@ def checks(judged: Sequence[Judged]) -> str:
             f"item is recommended, no item twice, every score is finite{short}"
         )
         lines.setdefault(line, []).append(one.model)
-    if len(lines) == 1:
-        return next(iter(lines))
-    return "\n".join(f"{line} ({', '.join(models)})" for line, models in lines.items())
+    told = list(lines)
+    if len(lines) > 1:
+        told = [f"{line} ({', '.join(models)})" for line, models in lines.items()]
+    seen = [one.model for one in judged if one.may_have_seen]
+    if seen:
+        told.append(
+            f"not trained on this split: {', '.join(seen)}, which may have learned what is held "
+            "out here and look better than it is"
+        )
+    return "\n".join(told)
 
 
 def comparison(done: Comparison) -> str:

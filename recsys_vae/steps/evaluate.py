@@ -40,7 +40,7 @@ from recsys_vae.steps.rebuilding import (
     judged_results,
     located,
 )
-from recsys_vae.steps.refit import refuse_to_judge_by_its_own_users
+from recsys_vae.steps.seen import may_have_seen, refuse_to_judge_by_its_own_users
 from recsys_vae.tracking.registry import model_folder
 from recsys_vae.tracking.runs import step_run
 
@@ -103,6 +103,7 @@ def evaluate_models(
                     config,
                     trained_seed(folder),
                     train=trained_on(folder),
+                    may_have_seen=may_have_seen(folder, parts),
                 )
             )
         counts_I = np.bincount(parts.train.matrix.indices, minlength=len(parts.train.items))

@@ -45,6 +45,7 @@ class Judged:
         seed: of the fit, if it is known.
         train: fingerprint of what it was fitted to, if that is known.
         group: what fits with several seeds are called together; None: as the model.
+        may_have_seen: whether it may have learned what it is judged by.
     """
 
     model: str
@@ -55,6 +56,7 @@ class Judged:
     seed: int | None
     group: str | None = None
     train: str | None = None
+    may_have_seen: bool = False
 
 
 def metrics_table(judged: Sequence[Judged]) -> pd.DataFrame:
@@ -111,6 +113,7 @@ def save_judged(
                     "seed": one.seed,
                     "group": one.group,
                     "train": one.train,
+                    "may_have_seen": one.may_have_seen,
                     "checks": asdict(one.evaluation.checks),
                     "overall": one.evaluation.overall,
                 }

@@ -19,7 +19,7 @@ from recsys_vae.models.base import Recommender
 from recsys_vae.models.translated import Translated, translated
 from recsys_vae.models.zoo import load_model, model_fingerprint
 from recsys_vae.splitting import FoldIn, Split, load_split
-from recsys_vae.steps.refit import refuse_to_judge_by_its_own_users
+from recsys_vae.steps.seen import may_have_seen, refuse_to_judge_by_its_own_users
 from recsys_vae.tracking.registry import REGISTERED_NAME, model_folder
 from recsys_vae.tracking.runs import StepRun, step_run
 from recsys_vae.tracking.standing import (
@@ -231,6 +231,10 @@ def _judged(
         known, all_items = models[1].known, len(models[1].items)
         run.metrics({"champion_items_known": known})
         why = f"{verdict.reason}; the champion knows {known:,} of the {all_items:,} items"
+        verdict = replace(verdict, reason=why)
+    seen = [str(one) for one in candidates if may_have_seen(one.folder, parts)]
+    if seen:
+        why = f"{verdict.reason}; {' and '.join(seen)} may have learned what this split holds out"
         verdict = replace(verdict, reason=why)
     run.table(pd.DataFrame([asdict(one) for one in verdict.checks]), "checks.json")
     return verdict, comparison

@@ -19,12 +19,10 @@ from recsys_vae.models.zoo import (
     make_model,
     model_fingerprint,
     save_model,
-    trained_on,
     trained_seed,
     trained_settings,
     trained_threshold,
 )
-from recsys_vae.splitting import Split
 from recsys_vae.steps.alone import alone_making
 from recsys_vae.steps.ingest import REPORT
 from recsys_vae.steps.train import checkpoint_folder
@@ -137,25 +135,6 @@ def refit(options: RefitOptions) -> Refitted | None:
         if isinstance(model, NeuralRecommender):  # others have none: it is another training's
             shutil.rmtree(checkpoint_folder(options.out), ignore_errors=True)
         return Refitted(model, options.out, uri, len(train.users), seconds)
-
-
-def refuse_to_judge_by_its_own_users(folder: Path, parts: Split, name: str) -> None:
-    """Refuse to judge a model by users whose held-out items it was fitted to.
-
-    Args:
-        folder: of the model.
-        parts: the split whose users are to judge it.
-        name: what it is called in the message.
-
-    Raises:
-        InputError: it was fitted to all that the split was made of.
-    """
-    source = parts.description.get("source_fingerprint")
-    if source is not None and trained_on(folder) == source:
-        raise InputError(
-            f"{name} was fitted to everything that this split was made of, its held-out "
-            "items included, and cannot be judged by them: evaluate the model that it is a refit of"
-        )
 
 
 def _same_threshold(folder: Path, options: RefitOptions) -> float | None:

@@ -24,6 +24,7 @@ from recsys_vae.steps.rebuilding import (
     training_results,
 )
 from recsys_vae.steps.recipes import Recipe
+from recsys_vae.steps.seen import draw_of
 from recsys_vae.tracking.registry import check_register_name, log_model
 from recsys_vae.tracking.registry import register as register_version
 from recsys_vae.tracking.runs import StepRun, step_run
@@ -157,6 +158,7 @@ def save_trained(model: Recommender, parts: Split, seed: int, out: Path) -> None
     data = {
         "threshold": threshold,
         "train": parts.train.fingerprint,
+        "draw": draw_of(parts),
         "seed": seed,
         "settled": model.settled().model_dump(mode="json"),
     }

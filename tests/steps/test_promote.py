@@ -265,3 +265,15 @@ def test_of_several_promotions_at_once_exactly_one_wins() -> None:
     winner = str(2 + answers.index("won"))
     assert set(answers) == {"won", f"lost to {winner}"}
     assert standing(_NAME) == Standing(_NAME, "3", winner, "1")
+
+
+def test_a_champion_of_another_draw_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["split", "--data", "data", "--held-out-users", "40", "--split-seed", "7", "--out",
+          "other"])  # fmt: skip
+    for split, recipe in (("other", "popularity"), ("split", "ease")):
+        main(["train", "--split", split, "--recipe", recipe, "--register", _NAME, "--out",
+              f"of-{split}"])  # fmt: skip
+        _promote("--split", split)
+    assert _said(capsys).endswith(
+        "; version 1 (@champion) may have learned what this split holds out"
+    )
