@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
-from recsys_vae.errors import InputError, reason
+from recsys_vae.errors import InputError, meant, reason
 from recsys_vae.files import atomic_folder, read_json, write_json
 from recsys_vae.interactions.store import check_sums, file_sum, load_ids, save_ids
 from recsys_vae.models.als import ALS, ALSConfig
@@ -136,7 +136,8 @@ def make_model(name: str, settings: dict[str, Any]) -> Recommender:
     'mult-vae'
     """
     if name not in ZOO:
-        raise InputError(f"there is no model '{name}': choose one of {', '.join(ZOO)}")
+        near = meant(name, ZOO)
+        raise InputError(f"there is no model '{name}'{near}: choose one of {', '.join(ZOO)}")
     _refuse_truths(name, settings)
     try:
         config = ZOO[name].config.model_validate(settings)
@@ -145,7 +146,9 @@ def make_model(name: str, settings: dict[str, Any]) -> Recommender:
         where = ".".join(map(str, first["loc"]))
         wrong = f"{first['msg'].lower()}, not {first['input']!r}"
         if first["type"] == "extra_forbidden":
-            wrong = f"there is no such setting among {', '.join(_settings(ZOO[name].config))}"
+            names = _settings(ZOO[name].config)
+            near = meant(where, names)
+            wrong = f"there is no such setting{near} among {', '.join(names)}"
         raise InputError(
             f"model '{name}', setting '{where}': {wrong}: correct it in the recipe or with --set"
         ) from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from recsys_vae.errors import InputError, reason
+from recsys_vae.errors import InputError, meant, reason
 from recsys_vae.models.base import Recommender
 from recsys_vae.models.zoo import ZOO, make_model
 from recsys_vae.steps.search import Space, parse_search
@@ -66,7 +66,8 @@ def read_recipe(reference: str, overrides: Iterable[str] = ()) -> Recipe:
     settings: dict[str, Any] = {}
     name, label = reference, reference
     if reference not in ZOO and not Path(reference).suffix:
-        raise InputError(f"there is no model '{reference}': choose one of {', '.join(ZOO)}")
+        near = meant(reference, ZOO)
+        raise InputError(f"there is no model '{reference}'{near}: choose one of {', '.join(ZOO)}")
     if reference not in ZOO:
         path = Path(reference)
         try:

@@ -48,14 +48,16 @@ def test_every_model_is_made_by_its_name_and_described_in_a_line(name: str) -> N
 def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
     with pytest.raises(InputError) as error:
         make_model("mult-vea", {})
-    assert "mult-vea" in _sentence(error)
+    assert "there is no model 'mult-vea' (did you mean 'mult-vae'?)" in _sentence(error)
     assert all(name in str(error.value) for name in ZOO)
 
 
 @pytest.mark.parametrize(
     ("name", "settings", "words"),
     [
-        ("mult-vae", {"latnet": 3}, ["latnet"]),
+        ("mult-vae", {"latnet": 3}, ["latnet", "did you mean 'latent'?"]),
+        ("mult-vae", {"epochs": 3}, ["did you mean 'training.epochs'?"]),
+        ("mult-vae", {"training": {"epoch": 3}}, ["did you mean 'training.epochs'?"]),
         ("mult-vae", {"latent": 0}, ["latent", "0"]),
         ("mult-vae", {"latent": "many"}, ["latent", "many"]),
         ("mult-vae", {"dropout": 1.0}, ["dropout", "1.0"]),
