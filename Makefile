@@ -10,6 +10,13 @@ READY := .venv/.ready
 # An environment that was made elsewhere and moved here points to nowhere: make it again.
 $(shell test ! -e $(READY) || test "`cat $(READY)`" = "$(CURDIR)" || rm -f $(READY))
 
+# A misspelt variable would run something else than was asked for.
+KNOWN := DATA ITEMS USER_COLUMN ITEM_COLUMN RATING_COLUMN TITLE_COLUMN TIMESTAMP_COLUMN THRESHOLD MIN_USER_ITEMS SPLIT_KIND \
+	RECIPES SET K REGISTER REFIT OUT DATASET TABLE TRIALS BUDGET PYTHON SHELL
+GIVEN := $(foreach one,$(.VARIABLES),$(if $(findstring command,$(origin $(one))),$(one)))
+UNKNOWN := $(filter-out $(KNOWN),$(GIVEN))
+$(if $(UNKNOWN),$(error make takes no variable $(firstword $(UNKNOWN)): choose one of $(KNOWN)))
+
 DATA ?= sample
 PARAMS := -P "data=$(DATA)" $(if $(ITEMS),-P "items=$(ITEMS)") \
 	$(if $(USER_COLUMN),-P "user_column=$(USER_COLUMN)") $(if $(ITEM_COLUMN),-P "item_column=$(ITEM_COLUMN)") \
