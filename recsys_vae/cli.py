@@ -15,7 +15,7 @@ from recsys_vae.cli_datasets import datasets
 from recsys_vae.cli_judging import compare, evaluate, kl_curve, leaderboard
 from recsys_vae.cli_lists import recommend, score
 from recsys_vae.cli_models import models
-from recsys_vae.cli_promote import promote
+from recsys_vae.cli_promote import promote, tidy
 from recsys_vae.cli_report import report
 from recsys_vae.cli_training import refit, train
 from recsys_vae.cli_tuning import reproduce, tune
@@ -174,7 +174,7 @@ for verb in (train, refit, evaluate, compare, leaderboard, kl_curve):
     cli.add_command(verb)
 
 
-for verb in (recommend, score, promote, report, tune, reproduce):
+for verb in (recommend, score, promote, tidy, report, tune, reproduce):
     cli.add_command(verb)
 
 

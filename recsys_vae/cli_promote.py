@@ -1,4 +1,4 @@
-"""The verb `promote`: who is champion."""
+"""The verbs of the registry: `promote`, who is champion, and `tidy`, what is not needed."""
 
 import sys
 from typing import Any
@@ -80,3 +80,34 @@ def promote(**values: Any) -> None:
     click.echo(done.sentence)
     if done.outcome == "refused":
         sys.exit(1)
+
+
+@click.command(cls=Verb)
+@click.option(
+    "--older-than", type=click.FloatRange(min=0), required=True, metavar="DAYS",
+    help="since the model was logged",
+)  # fmt: skip
+@click.option("--dry-run", **FLAG, help="count, but change nothing")
+def tidy(older_than: float, dry_run: bool) -> None:
+    """Mark old models in MLflow as deleted.
+
+    Models that an alias needs (champion, challenger, previous or another) stay, and so do
+    runs with their metrics. `mlflow gc` then frees the space.
+
+    Example: recsys-vae tidy --older-than 30
+    """
+    from recsys_vae.tracking.tidying import tidy as step
+
+    done = step(older_than, dry_run=dry_run)
+    what = "would be marked as deleted" if dry_run else "marked as deleted"
+    size = f", {done.bytes / 1e6:,.0f} MB" if done.bytes else ""
+    click.echo(
+        f"{what}: {done.models:,} models{size}, and {done.versions:,} versions of the registry; "
+        f"kept: {done.kept:,} models that are younger, or that an alias needs"
+    )
+    if done.models and not dry_run:
+        # Other stores may have a password in their address, or a machine of their own.
+        uri = done.store if done.store.startswith("sqlite:") else "STORE"
+        click.echo(
+            f"to free the space: MLFLOW_TRACKING_URI={uri} mlflow gc --backend-store-uri {uri}"
+        )

@@ -314,8 +314,8 @@ def test_the_help_lists_the_verbs_in_the_order_of_the_line(
     places = [shown.index(f"\n  {verb} ") for verb in _VERBS]
     assert _VERBS == [
         "ingest", "profile", "export", "split", "ready", "train", "refit", "evaluate",
-        "compare", "leaderboard", "kl-curve", "recommend", "score", "promote", "report", "tune",
-        "reproduce", "main",
+        "compare", "leaderboard", "kl-curve", "recommend", "score", "promote", "tidy", "report",
+        "tune", "reproduce", "main",
     ]  # fmt: skip
     assert places == sorted(places)
 

@@ -12,8 +12,8 @@ from recsys_vae.cli import cli
 _PROJECT: Any = load_project(str(Path(__file__).parents[1]))
 # A parameter that must be given, and what could be given.
 _GIVEN = {"histories": "ratings.csv", "train": "train.txt", "run": "outputs/sample"}
-# `datasets` and `models` make no run: they are no entry points.
-_VERBS = [verb for verb in cli.commands if verb not in ("datasets", "models")]
+# `datasets`, `models` and `tidy` make no run: they are no entry points.
+_VERBS = [verb for verb in cli.commands if verb not in ("datasets", "models", "tidy")]
 
 
 def _parsed(verb: str, **given: str) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def make_champion(before: Standing, version: str) -> None:
         OvertakenError: the champion is not the one of `before` any more.
         InputError: the registry cannot be reached, or is kept busy by another process.
     """
-    with _alone(), reachable_store():
+    with alone_with_the_aliases(), reachable_store():
         now = standing(before.name)
         if now.champion != before.champion:
             raise OvertakenError(now.champion)
@@ -128,7 +128,7 @@ def roll_back(name: str) -> Standing:
     Raises:
         InputError: there is no previous champion, or the registry cannot be reached.
     """
-    with _alone(), reachable_store():
+    with alone_with_the_aliases(), reachable_store():
         now = standing(name)
         if now.champion is None or now.previous is None:
             raise InputError(
@@ -142,8 +142,12 @@ def roll_back(name: str) -> Standing:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """Let one process of this machine at a time read the aliases and change them."""
+def alone_with_the_aliases() -> Iterator[None]:
+    """Let one process of this machine at a time read the aliases and change them.
+
+    Raises:
+        InputError: another one has kept the others out for two minutes.
+    """
     uri = str(mlflow.get_registry_uri())
     path = Path(uri.partition("?")[0].removeprefix("sqlite:///"))
     if not uri.startswith("sqlite:///") or not path.parent.is_dir():
