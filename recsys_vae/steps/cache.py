@@ -13,7 +13,7 @@ from recsys_vae.errors import InputError
 from recsys_vae.files import read_json, write_json
 from recsys_vae.interactions.store import file_sum
 from recsys_vae.steps.program import program_sum
-from recsys_vae.tracking.runs import last_run_id, run_exists, tag_run
+from recsys_vae.tracking.runs import last_run_id, model_exists, run_exists, tag_run
 
 CONTENTS: Final = ("*.json",)
 _FORMAT_VERSION: Final = 1
@@ -60,7 +60,7 @@ class StepCache:
     """Remembers finished steps, each in a record that is written last.
 
     A step is not done again while what it depends on, the program and the libraries are what they
-    were, what it left is there byte by byte, and its MLflow run still exists.
+    were, what it left is there byte by byte, and its MLflow run and model still exist.
 
     Args:
         root: folder that the steps write within.
@@ -154,6 +154,9 @@ class StepCache:
                 return f"begun anew, because {path} {gone}"
         if not run_exists(record["run_id"]):
             return f"begun anew, because MLflow run {record['run_id']} is gone"
+        uri = record["facts"].get("uri")
+        if uri is not None and not model_exists(str(uri)):
+            return f"begun anew, because MLflow has no {uri} any more"
         return ""
 
 

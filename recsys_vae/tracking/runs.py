@@ -326,6 +326,16 @@ def run_exists(run_id: str) -> bool:
     return str(found.info.lifecycle_stage) == "active"
 
 
+def model_exists(uri: str) -> bool:
+    """Say whether the store has a logged model, "models:/m-...", that was not deleted."""
+    with reachable_store():
+        try:
+            mlflow.MlflowClient().get_logged_model(uri.removeprefix("models:/"))
+        except MlflowException:
+            return False
+    return True
+
+
 def end_killed(run_id: str) -> None:
     """Write down of a run, and of those within it, that they were killed, if they still run."""
     client = mlflow.MlflowClient()

@@ -169,6 +169,11 @@ def test_a_record_that_is_rubbish_or_of_a_run_that_is_gone_counts_for_nothing(fo
     outcome, said = _again(folder)
     assert _made(outcome) == ["split"]
     assert any("is gone" in line for line in said)
+    uri = done.steps["train popularity"].made.facts["uri"]
+    mlflow.MlflowClient().delete_logged_model(uri.removeprefix("models:/"))
+    outcome, said = _again(folder)
+    assert _made(outcome)[0] == "train popularity"
+    assert f"train popularity: begun anew, because MLflow has no {uri} any more" in said
 
 
 _MAIN: Final = """
